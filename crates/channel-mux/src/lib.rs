@@ -1,0 +1,1 @@
+//! Named channels over one connection, sans-IO

@@ -1,0 +1,1 @@
+//! Connect two devices by public key alone

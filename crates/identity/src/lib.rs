@@ -1,0 +1,1 @@
+//! Device keys, device ids, contacts and policy

@@ -1,0 +1,1 @@
+//! Noise IK as the handshake of QUIC, by public key alone

@@ -1,0 +1,1 @@
+//! Simulated links on a virtual clock, for tests

@@ -1,0 +1,2 @@
+//! crtmgr
+fn main() {}
