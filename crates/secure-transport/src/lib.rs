@@ -1,1 +1,3 @@
 //! Noise IK as the handshake of QUIC, by public key alone
+
+pub mod congestion;
