@@ -171,6 +171,6 @@ pub enum ParsePeerArgumentError {
     #[error(transparent)]
     Address(#[from] ParsePeerAddressError),
     /// It has the shape of an alias, and is none.
-    #[error("neither a device id nor a contact name: {0}")]
+    #[error("neither a device id nor a contact name")]
     Alias(#[from] ParseAliasError),
 }

@@ -129,7 +129,10 @@ pub struct PolicyBuilder {
 
 impl PolicyBuilder {
     /// Gives `grant` to `subject`, beside what it already has.
-    #[expect(clippy::needless_pass_by_value, reason = "subjects to come own their names")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "subjects to come own their names"
+    )]
     pub fn grant(mut self, subject: Subject, grant: Grant) -> Self {
         match subject {
             Subject::Peer(id) => self.policy.of_peers.entry(id).or_default().push(grant),
