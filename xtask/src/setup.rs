@@ -1,0 +1,225 @@
+//! `cargo xtask setup`: installs what the tests use and this machine lacks.
+//!
+//! Packages come by apt, as root and without questions. Elsewhere the list of what is missing is
+//! the result: the tests that need it say so and are counted as skipped.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::arguments::Arguments;
+use crate::cargo::{cargo, has_subcommand};
+use crate::failure::{Failure, Outcome, Tried};
+use crate::process::{self, Interrupt, find_program};
+
+/// One program that tests call.
+struct Need {
+    program: &'static str,
+    package: &'static str,
+    reason: &'static str,
+}
+
+/// Everything that is called by name, once.
+const NEEDS: &[Need] = &[
+    need(
+        "ip",
+        "iproute2",
+        "network namespaces, veth pairs and addresses",
+    ),
+    need("tc", "iproute2", "delay, rate and loss on a link"),
+    need("nft", "nftables", "firewalls and NATs between namespaces"),
+    need(
+        "ethtool",
+        "ethtool",
+        "switches offloads off on a link under test",
+    ),
+    need(
+        "openssl",
+        "openssl",
+        "reads the identity file as a foreign implementation",
+    ),
+    need(
+        "sshd",
+        "openssh-server",
+        "a real server behind the ProxyCommand test",
+    ),
+    need(
+        "ssh",
+        "openssh-client",
+        "a real client in the ProxyCommand test",
+    ),
+    need(
+        "socat",
+        "socat",
+        "a foreign peer for pipes and sockets, and a benchmark's yardstick",
+    ),
+    need(
+        "ping",
+        "iputils-ping",
+        "shows that a link between namespaces is up",
+    ),
+    need("ps", "procps", "shows that no process was left behind"),
+];
+
+const fn need(program: &'static str, package: &'static str, reason: &'static str) -> Need {
+    Need {
+        program,
+        package,
+        reason,
+    }
+}
+
+/// What was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Options {
+    check: bool,
+    ci: bool,
+}
+
+impl Options {
+    /// `--check` looks and changes nothing; `--ci` adds the cargo tools that are built from source.
+    pub(crate) fn parse(arguments: &mut Arguments) -> Self {
+        Self {
+            check: arguments.flag("--check"),
+            ci: arguments.flag("--ci"),
+        }
+    }
+}
+
+/// Installs, or with `--check` lists, what is missing.
+pub(crate) fn run(options: Options, interrupt: &Interrupt) -> Outcome {
+    for need in NEEDS {
+        let found = if find_program(need.program).is_ok() {
+            "found  "
+        } else {
+            "missing"
+        };
+        println!(
+            "{found}  {:8} {:15} {}",
+            need.program, need.package, need.reason
+        );
+    }
+    if options.check {
+        let missing = missing_packages(|program| find_program(program).is_ok());
+        return match missing.as_slice() {
+            [] => Ok(()),
+            names => Err(Failure::new(format!("missing: {}", names.join(" ")))),
+        };
+    }
+    ensure(interrupt)?;
+    if options.ci {
+        install_cargo_tool("nextest", "cargo-nextest", interrupt)?;
+        install_cargo_tool("deny", "cargo-deny", interrupt)?;
+    }
+    println!("setup: done");
+    Ok(())
+}
+
+/// Installs what is missing, or says in one line why it cannot.
+pub(crate) fn ensure(interrupt: &Interrupt) -> Outcome {
+    let missing = missing_packages(|program| find_program(program).is_ok());
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names = missing.join(" ");
+    if find_program("apt-get").is_err() {
+        return Err(Failure::new(format!(
+            "no apt-get here; install by hand: {names}"
+        )));
+    }
+    if !rustix::process::geteuid().is_root() {
+        return Err(Failure::new(format!(
+            "not root; run: apt-get install {names}"
+        )));
+    }
+    let _no_services = ServicesStayDown::new()?;
+    apt(&["update", "-q"], interrupt)?;
+    let mut words = vec!["install", "-q", "-y", "--no-install-recommends"];
+    words.extend(missing);
+    apt(&words, interrupt)
+}
+
+/// The packages of programs that `is_installed` does not know, each once, in the table's order.
+fn missing_packages(is_installed: impl Fn(&str) -> bool) -> Vec<&'static str> {
+    let mut packages = Vec::new();
+    for need in NEEDS {
+        if !is_installed(need.program) && !packages.contains(&need.package) {
+            packages.push(need.package);
+        }
+    }
+    packages
+}
+
+fn apt(words: &[&str], interrupt: &Interrupt) -> Outcome {
+    let mut command = Command::new("apt-get");
+    command
+        .args(words)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .env("NEEDRESTART_MODE", "a");
+    let status = process::run(&mut command, interrupt)?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(Failure::new(format!(
+            "apt-get {} failed ({status})",
+            words.join(" ")
+        )))
+    }
+}
+
+fn install_cargo_tool(subcommand: &str, package: &str, interrupt: &Interrupt) -> Outcome {
+    if has_subcommand(subcommand) {
+        return Ok(());
+    }
+    println!("building {package}: this takes minutes");
+    let status = process::run(&mut cargo(&["install", "--locked", package]), interrupt)?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(Failure::new(format!("installing {package} failed")))
+    }
+}
+
+/// While this lives, installing a package starts no service: the tests need sshd's program, not a
+/// shell server on this machine.
+struct ServicesStayDown {
+    written: bool,
+}
+
+const POLICY_FILE: &str = "/usr/sbin/policy-rc.d";
+
+impl ServicesStayDown {
+    fn new() -> Outcome<Self> {
+        if Path::new(POLICY_FILE).exists() {
+            return Ok(Self { written: false });
+        }
+        fs::write(POLICY_FILE, "#!/bin/sh\nexit 101\n").tried(|| format!("write {POLICY_FILE}"))?;
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(POLICY_FILE, executable).tried(|| format!("chmod {POLICY_FILE}"))?;
+        Ok(Self { written: true })
+    }
+}
+
+impl Drop for ServicesStayDown {
+    fn drop(&mut self) {
+        if self.written && fs::remove_file(POLICY_FILE).is_err() {
+            eprintln!("xtask: could not remove {POLICY_FILE}; remove it by hand");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_missing_when_all_programs_are_there() {
+        assert!(missing_packages(|_| true).is_empty());
+    }
+
+    #[test]
+    fn a_package_of_two_missing_programs_is_named_once() {
+        let missing = missing_packages(|program| !matches!(program, "ip" | "tc" | "socat"));
+        assert_eq!(missing, ["iproute2", "socat"]);
+    }
+}
