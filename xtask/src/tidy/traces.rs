@@ -21,10 +21,8 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
         let is_lock = path.ends_with("Cargo.lock");
         let is_cargo_config = path.ends_with(".cargo/config.toml");
         for (at, line) in text.lines().enumerate() {
-            if let Some(machine) = MACHINE_PATHS
-                .iter()
-                .find(|machine| names_path(line, machine))
-            {
+            let mut known = MACHINE_PATHS.iter().copied().chain(tree.root());
+            if let Some(machine) = known.find(|machine| names_path(line, machine)) {
                 let message = format!("`{machine}` is a path of one machine");
                 findings.push(Finding::new(path, at + 1, message));
             }

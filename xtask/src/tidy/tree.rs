@@ -53,7 +53,13 @@ impl Tree {
             .map(|(path, text)| ((*path).to_owned(), (*text).to_owned()));
         Self {
             files: files.collect(),
+            root: None,
         }
+    }
+
+    /// Where the tree was read from.
+    pub(crate) fn root(&self) -> Option<&str> {
+        self.root.as_deref()
     }
 
     /// How many files there are.
