@@ -1,1 +1,42 @@
-//! Simulated links on a virtual clock, for tests
+//! Simulated links on a virtual clock, for tests.
+//!
+//! A [`Link`] is one direction of a path: packets enter with [`Link::send`], wait in a bounded
+//! queue, leave at the line rate, travel for the one-way delay, and come out of
+//! [`Link::poll_delivery`] when the [`Clock`] reaches their arrival. On the way they can be lost
+//! (singly or in bursts), doubled, delayed, overtaken or marked as having met congestion.
+//!
+//! Nothing here opens a socket, reads the system clock or draws global randomness: the same
+//! configuration, seed and calls give the same deliveries to the nanosecond. The crate knows
+//! nothing of what the packets mean; an item of any type can travel.
+//!
+//! Left out: several queues per link, active queue management beyond a mark threshold, and rates
+//! that change with time. Give a test two links, or a second configuration, for those.
+//!
+//! ```
+//! use std::time::{Duration, Instant};
+//! use dhtnet_simnet::{Clock, Link, LinkConfig, Queue};
+//!
+//! let mut clock = Clock::new(Instant::now());
+//! let config = LinkConfig::default()
+//!     .with_rate(8_000_000)
+//!     .with_delay(Duration::from_millis(20))
+//!     .with_queue(Queue::Packets(100));
+//! let mut link = Link::new(config, 7);
+//! link.send(clock.now(), 1_000, false, "hello");
+//!
+//! // 1,000 bytes take 1 ms at 8 Mbit/s, then 20 ms of travel.
+//! let arrival = link.next_delivery().expect("one packet is under way");
+//! clock.advance_to(arrival);
+//! assert_eq!(clock.elapsed(), Duration::from_millis(21));
+//! assert_eq!(link.poll_delivery(clock.now()).expect("it is due").item, "hello");
+//! ```
+
+mod clock;
+mod config;
+mod link;
+mod rng;
+
+pub use clock::Clock;
+pub use config::{LinkConfig, LossBursts, Queue};
+pub use link::{Delivery, Fate, Link, LinkStats};
+pub use rng::Rng;
