@@ -1,2 +1,5 @@
-//! crtmgr
-fn main() {}
+//! `crtmgr`: keys and contacts of a device.
+
+fn main() {
+    dhtnet_cli::process::start("crtmgr", crtmgr::run)
+}

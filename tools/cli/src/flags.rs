@@ -1,0 +1,260 @@
+//! Flags that several tools share, in groups. A tool takes the groups it needs.
+//!
+//! The long name of a flag is its key in the configuration file, and `DHTNET_` with the name in
+//! capitals is its environment variable. Switches take an optional value (`--no-mdns=false`), so
+//! that a flag can overrule the environment and the file in both directions. Lists in the
+//! environment are separated by spaces.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args, Command};
+use dhtnet_identity::PeerArgument;
+
+use crate::{Verbosity, logging};
+
+/// How long connecting may take when nothing else is said.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Longest time limit that is taken for meant: a week.
+const MAX_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Which device this is.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Identity and configuration")]
+pub struct HomeFlags {
+    /// Device key to use, PKCS#8 PEM [default: identity.pem in the home, made at first use]
+    #[arg(long, value_name = "FILE", env = "DHTNET_IDENTITY", global = true)]
+    pub identity: Option<PathBuf>,
+
+    /// Configuration file [default: config.toml in the home]
+    #[arg(
+        short = 'd',
+        long,
+        value_name = "FILE",
+        env = "DHTNET_CONFIGURATION",
+        global = true
+    )]
+    pub configuration: Option<PathBuf>,
+}
+
+/// How the network is used.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Network")]
+pub struct NetworkFlags {
+    /// UDP address to use; port 0 = any, [::] = IPv4 and IPv6
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        env = "DHTNET_BIND",
+        default_value = "[::]:0"
+    )]
+    pub bind: SocketAddr,
+
+    /// Network to look peers up in; so far only "none": address hints and mDNS [default: none]
+    #[arg(
+        short = 'b',
+        long,
+        value_name = "none",
+        env = "DHTNET_BOOTSTRAP",
+        value_delimiter = ' ',
+        value_parser = ["none"],
+        hide_possible_values = true
+    )]
+    pub bootstrap: Vec<String>,
+
+    /// Neither announce this device on the local network nor look for peers there
+    #[arg(
+        long,
+        value_name = "BOOL",
+        env = "DHTNET_NO_MDNS",
+        action = ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        default_value = "false",
+        hide_possible_values = true,
+        value_parser = BoolishValueParser::new()
+    )]
+    pub no_mdns: bool,
+
+    /// Time limit for connecting, in seconds [default: 30]
+    #[arg(
+        short = 'w',
+        long,
+        value_name = "SECS",
+        env = "DHTNET_TIMEOUT",
+        value_parser = parse_seconds
+    )]
+    pub timeout: Option<Duration>,
+}
+
+impl NetworkFlags {
+    /// Time limit for connecting.
+    pub fn connect_limit(&self) -> Duration {
+        self.timeout.unwrap_or(DEFAULT_TIMEOUT)
+    }
+}
+
+/// Who may connect. Nobody may, unless these flags say so.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Policy")]
+pub struct PolicyFlags {
+    /// Let this peer connect: a device id or a contact; repeatable [default: nobody]
+    #[arg(long, value_name = "PEER", env = "DHTNET_ALLOW", value_delimiter = ' ')]
+    pub allow: Vec<PeerArgument>,
+
+    /// Let anyone connect
+    #[arg(
+        short = 'a',
+        long,
+        value_name = "BOOL",
+        env = "DHTNET_ANONYMOUS",
+        action = ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        default_value = "false",
+        hide_possible_values = true,
+        value_parser = BoolishValueParser::new()
+    )]
+    pub anonymous: bool,
+}
+
+/// How much is said on stderr.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Output")]
+pub struct OutputFlags {
+    /// Say more on stderr; twice: what the network layers do
+    #[arg(short = 'v', long, action = ArgAction::Count, global = true)]
+    pub verbose: u8,
+
+    /// Say nothing on stderr but errors
+    #[arg(
+        short = 'q',
+        long,
+        value_name = "BOOL",
+        env = "DHTNET_QUIET",
+        global = true,
+        action = ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        default_value = "false",
+        hide_possible_values = true,
+        value_parser = BoolishValueParser::new()
+    )]
+    pub quiet: bool,
+
+    /// What to log on stderr, in the syntax of RUST_LOG [default: by -v and -q]
+    #[arg(
+        long,
+        value_name = "FILTER",
+        env = "DHTNET_LOG",
+        global = true,
+        value_parser = parse_log
+    )]
+    pub log: Option<String>,
+}
+
+impl OutputFlags {
+    /// What `-v`, `-vv` and `-q` ask for.
+    pub fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (false, 0) => Verbosity::Normal,
+            (false, 1) => Verbosity::Verbose,
+            (false, _) => Verbosity::Debug,
+        }
+    }
+
+    /// Starts the log as these flags say.
+    pub fn start_log(&self) {
+        logging::start(self.log.as_deref(), self.verbosity());
+    }
+}
+
+/// Shared flags that have no place in a configuration file.
+pub(crate) const NOT_CONFIGURABLE: [&str; 4] = ["configuration", "verbose", "help", "version"];
+
+/// All shared flags in one command, whatever the tool at hand takes of them: the configuration
+/// file is one for all tools.
+pub(crate) fn all_shared(name: &'static str) -> Command {
+    let command = HomeFlags::augment_args(Command::new(name));
+    let command = NetworkFlags::augment_args(command);
+    OutputFlags::augment_args(PolicyFlags::augment_args(command))
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text
+        .parse()
+        .map_err(|_| "not a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|limit| !limit.is_zero() && *limit <= MAX_TIMEOUT)
+        .ok_or_else(|| format!("not between 0 and {} seconds", MAX_TIMEOUT.as_secs()))
+}
+
+fn parse_log(text: &str) -> Result<String, String> {
+    logging::parse_filter(text)
+        .map(|_| text.to_owned())
+        .map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Tool {
+        #[command(flatten)]
+        network: NetworkFlags,
+        #[command(flatten)]
+        policy: PolicyFlags,
+        #[command(flatten)]
+        output: OutputFlags,
+        #[arg(short = 'l')]
+        listen: bool,
+        peer: Option<String>,
+    }
+
+    #[test]
+    fn switches_can_be_joined_and_negated() {
+        let tool = Tool::try_parse_from(["t", "-lav", "--no-mdns=false", "peer"]).unwrap();
+        assert!(tool.listen && tool.policy.anonymous && !tool.network.no_mdns);
+        assert_eq!(tool.output.verbosity(), Verbosity::Verbose);
+        assert_eq!(tool.peer.as_deref(), Some("peer"));
+        let tool = Tool::try_parse_from(["t", "-al", "--no-mdns", "peer"]).unwrap();
+        assert!(tool.listen && tool.policy.anonymous && tool.network.no_mdns);
+        assert_eq!(tool.peer.as_deref(), Some("peer"));
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_help() {
+        let tool = Tool::try_parse_from(["t"]).unwrap();
+        assert_eq!(tool.network.bind, "[::]:0".parse().unwrap());
+        assert_eq!(tool.network.connect_limit(), Duration::from_secs(30));
+        assert!(tool.policy.allow.is_empty() && !tool.policy.anonymous);
+        assert_eq!(tool.output.verbosity(), Verbosity::Normal);
+    }
+
+    #[test]
+    fn a_time_limit_is_a_positive_number_of_at_most_a_week() {
+        assert_eq!(parse_seconds("0.25"), Ok(Duration::from_millis(250)));
+        assert_eq!(parse_seconds("604800"), Ok(MAX_TIMEOUT));
+        for wrong in ["0", "-1", "604801", "inf", "NaN", "soon", ""] {
+            assert!(parse_seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn only_none_is_a_bootstrap_so_far() {
+        assert!(Tool::try_parse_from(["t", "-b", "none"]).is_ok());
+        assert!(Tool::try_parse_from(["t", "-b", "mainline"]).is_err());
+    }
+}

@@ -1,0 +1,1 @@
+//! Opening a node as the flags say.

@@ -1,0 +1,130 @@
+//! From `main` into a tool's `run`: streams, signals, panics, the exit code.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::future::Future;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::panic::{self, AssertUnwindSafe};
+
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{ExitCode, Failure, Shutdown, ShutdownTrigger, Talk, failure::one_line};
+
+/// The three streams of a tool. Files rather than locks, so that a test can give pipes, and
+/// unbuffered: who writes, writes whole lines or large blocks.
+pub struct Io {
+    /// The payload that goes out.
+    pub stdin: File,
+    /// The payload that comes in, or what was asked for; nothing else.
+    pub stdout: File,
+    /// Everything else.
+    pub stderr: Box<dyn Write + Send>,
+}
+
+impl Io {
+    /// The streams of this process.
+    ///
+    /// # Errors
+    /// Exit code 1 if the process has no file descriptors left.
+    pub fn of_process() -> Result<Self, Failure> {
+        let duplicate = |fd: &dyn AsFd| fd.as_fd().try_clone_to_owned().map(File::from);
+        let streams = || -> io::Result<Self> {
+            Ok(Self {
+                stdin: duplicate(&io::stdin())?,
+                stdout: duplicate(&io::stdout())?,
+                stderr: Box::new(duplicate(&io::stderr())?),
+            })
+        };
+        streams()
+            .map_err(|error| Failure::failed(format!("cannot use the standard streams: {error}")))
+    }
+}
+
+/// Runs a tool that needs no runtime, and ends the process with its exit code.
+pub fn start(tool: &'static str, run: impl FnOnce(&[OsString], Io) -> ExitCode) -> ! {
+    let code = guarded(tool, || with_io(tool, |io| run(&words(), io)));
+    std::process::exit(code.number().into())
+}
+
+/// Runs a tool on a runtime of one thread, and ends the process with its exit code.
+///
+/// One thread, because a single stream is faster without the hand-over between threads. SIGINT and
+/// SIGTERM reach the tool as [`Shutdown`]; the second one ends the process at once.
+pub fn start_async<F>(tool: &'static str, run: impl FnOnce(Vec<OsString>, Io, Shutdown) -> F) -> !
+where
+    F: Future<Output = ExitCode>,
+{
+    let code = guarded(tool, || {
+        with_io(tool, |mut io| {
+            let runtime = match Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => {
+                    let _ = writeln!(io.stderr, "{tool}: cannot start: {error}");
+                    return ExitCode::Failed;
+                }
+            };
+            let code = runtime.block_on(async {
+                let (trigger, shutdown) = Shutdown::pair();
+                tokio::spawn(listen_for_signals(trigger));
+                run(words(), io, shutdown).await
+            });
+            // A name look-up that still waits for its server must not hold the process.
+            runtime.shutdown_background();
+            code
+        })
+    });
+    std::process::exit(code.number().into())
+}
+
+/// The command line, the name of the program first.
+fn words() -> Vec<OsString> {
+    std::env::args_os().collect()
+}
+
+fn with_io(tool: &'static str, run: impl FnOnce(Io) -> ExitCode) -> ExitCode {
+    match Io::of_process() {
+        Ok(io) => run(io),
+        Err(failure) => {
+            Talk::new(tool, Box::new(io::stderr())).error(&failure);
+            failure.code()
+        }
+    }
+}
+
+/// A panic is a fault of ours: one line, no dump, exit code 1.
+fn guarded(tool: &'static str, run: impl FnOnce() -> ExitCode) -> ExitCode {
+    panic::set_hook(Box::new(move |panic| {
+        let place = panic
+            .location()
+            .map(|at| format!(" at {}:{}", at.file(), at.line()));
+        let cause = panic.payload_as_str().unwrap_or("unknown cause");
+        let _ = writeln!(
+            io::stderr(),
+            "{tool}: internal error{}: {}; this is a defect, please report it",
+            place.unwrap_or_default(),
+            one_line(cause)
+        );
+    }));
+    panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or(ExitCode::Failed)
+}
+
+async fn listen_for_signals(trigger: ShutdownTrigger) {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
+        return std::future::pending().await;
+    };
+    loop {
+        let code = tokio::select! {
+            _ = interrupt.recv() => ExitCode::Interrupted,
+            _ = terminate.recv() => ExitCode::Terminated,
+        };
+        if trigger.is_requested() {
+            std::process::exit(code.number().into());
+        }
+        trigger.request(code);
+    }
+}

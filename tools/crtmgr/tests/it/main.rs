@@ -1,0 +1,220 @@
+//! The real binary in a home of its own.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// A fresh home, not yet made.
+struct Place(tempfile::TempDir);
+
+/// What a run left behind.
+struct Ended {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn home(&self) -> PathBuf {
+        self.0.path().join("home")
+    }
+
+    fn run(&self, words: &[&str]) -> Ended {
+        let output = Command::new(env!("CARGO_BIN_EXE_crtmgr"))
+            .args(words)
+            .env_clear()
+            .env("DHTNET_HOME", self.home())
+            .output()
+            .unwrap();
+        Ended {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr)
+                .unwrap()
+                .replace(self.0.path().to_str().unwrap(), "TMP"),
+        }
+    }
+}
+
+#[test]
+fn init_prints_the_id_and_id_prints_it_again() {
+    let place = Place::new();
+    let init = place.run(&["init", "--name", "laptop"]);
+    assert_eq!(init.code, Some(0), "{}", init.stderr);
+    let id = init.stdout.trim();
+    assert_eq!(id.len(), 56);
+    assert_eq!(
+        init.stderr,
+        format!(
+            "crtmgr: made a new identity in TMP/home/identity.pem\n\
+             crtmgr: others can name this device with: crtmgr peer add laptop {id}\n"
+        )
+    );
+    let shown = place.run(&["id"]);
+    assert_eq!(
+        (shown.code, shown.stdout.as_str(), shown.stderr.as_str()),
+        (Some(0), init.stdout.as_str(), "")
+    );
+    assert_eq!(
+        place.run(&["peer", "list"]).stdout,
+        format!("laptop  {id}\n")
+    );
+    let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(place.home()), 0o700);
+    assert_eq!(mode(place.home().join("identity.pem")), 0o600);
+    assert_eq!(mode(place.home().join("contacts.toml")), 0o600);
+}
+
+#[test]
+fn a_second_init_changes_nothing_and_exits_with_5() {
+    let place = Place::new();
+    let id = place.run(&["init"]).stdout;
+    let again = place.run(&["init", "--name", "other"]);
+    assert_eq!((again.code, again.stdout.as_str()), (Some(5), ""));
+    assert_eq!(
+        again.stderr,
+        "crtmgr: cannot make the identity: \"TMP/home/identity.pem\" is there already and is not \
+         overwritten; see its id with: crtmgr id; move the file away to get a new one\n"
+    );
+    assert_eq!(place.run(&["id"]).stdout, id);
+    assert_eq!(place.run(&["peer", "list", "--json"]).stdout, "[]\n");
+}
+
+#[test]
+fn the_first_use_of_id_makes_the_identity() {
+    let place = Place::new();
+    let made = place.run(&["id"]);
+    assert_eq!(
+        made.stderr,
+        format!("crtmgr: made a new identity: {}", made.stdout)
+    );
+    assert_eq!(made.code, Some(0));
+}
+
+#[test]
+fn garbage_in_the_key_file_is_exit_5_and_one_line() {
+    let place = Place::new();
+    fs::create_dir(place.home()).unwrap();
+    fs::write(place.home().join("identity.pem"), "hello").unwrap();
+    let ended = place.run(&["id"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(5), ""));
+    assert!(
+        ended
+            .stderr
+            .starts_with("crtmgr: cannot use the identity: "),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(ended.stderr.lines().count(), 1);
+}
+
+#[test]
+fn contacts_are_added_listed_renamed_and_removed() {
+    let (place, other) = (Place::new(), Place::new());
+    let id = other.run(&["id"]).stdout.trim().to_owned();
+    let address = format!("{id}@192.0.2.7:4433,[2001:db8::7]:4433");
+    let added = place.run(&["peer", "add", "home", &address]);
+    assert_eq!((added.code, added.stdout.as_str()), (Some(0), ""));
+    assert_eq!(added.stderr, format!("crtmgr: home is {address}\n"));
+    assert_eq!(place.run(&["peer", "add", "home", &address]).code, Some(0));
+    assert_eq!(
+        place.run(&["peer", "list", "--json"]).stdout,
+        format!(
+            "[{{\"hints\":[\"192.0.2.7:4433\",\"[2001:db8::7]:4433\"],\"id\":\"{id}\",\
+             \"name\":\"home\"}}]\n"
+        )
+    );
+    let taken = place.run(&["peer", "add", "home", &id]);
+    assert_eq!(taken.code, Some(1));
+    assert!(
+        taken
+            .stderr
+            .contains("cannot add the contact: the name home is taken by")
+    );
+    assert_eq!(
+        place.run(&["peer", "rename", "home", "office"]).code,
+        Some(0)
+    );
+    let missing = place.run(&["peer", "rm", "ofice"]);
+    assert_eq!(missing.code, Some(2));
+    assert_eq!(
+        missing.stderr,
+        "crtmgr: no contact is called ofice (did you mean office?)\n"
+    );
+    assert_eq!(place.run(&["peer", "rm", "office"]).code, Some(0));
+    let empty = place.run(&["peer", "list"]);
+    assert_eq!((empty.code, empty.stdout.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_mistyped_id_is_named_for_what_it_is() {
+    let place = Place::new();
+    let id = place.run(&["id"]).stdout.trim().to_owned();
+    let wrong = if id.starts_with('a') {
+        id.replacen('a', "b", 1)
+    } else {
+        format!("a{}", &id[1..])
+    };
+    for (argument, fault) in [(wrong.as_str(), "checksum"), (&id[..55], "55"), ("", "")] {
+        let ended = place.run(&["peer", "add", "x", argument]);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""));
+        assert!(ended.stderr.contains(fault), "{}", ended.stderr);
+        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn usage_and_configuration_mistakes_exit_with_2() {
+    let place = Place::new();
+    for words in [
+        &["frobnicate"][..],
+        &[],
+        &["peer"],
+        &["peer", "add", "help", "x"],
+    ] {
+        let ended = place.run(words);
+        assert_eq!(
+            (ended.code, ended.stdout.as_str()),
+            (Some(2), ""),
+            "{words:?}"
+        );
+        assert_eq!(
+            ended.stderr.lines().count(),
+            1,
+            "{words:?}: {}",
+            ended.stderr
+        );
+    }
+    fs::create_dir(place.home()).unwrap();
+    fs::write(place.home().join("config.toml"), "# mine\nbindd = \":1\"\n").unwrap();
+    let ended = place.run(&["id"]);
+    assert_eq!(ended.code, Some(2));
+    assert_eq!(
+        ended.stderr,
+        "crtmgr: TMP/home/config.toml:2: unknown key \"bindd\"; did you mean \"bind\"?\n"
+    );
+    assert!(!place.home().join("identity.pem").exists());
+}
+
+#[test]
+fn help_version_completions_and_manual_go_to_stdout() {
+    let place = Place::new();
+    for (words, part) in [
+        (&["--help"][..], "DHTNET_IDENTITY"),
+        (&["-V"], "crtmgr 0."),
+        (&["completions", "bash"], "_crtmgr"),
+        (&["man"], ".TH crtmgr 1"),
+    ] {
+        let ended = place.run(words);
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+        assert!(ended.stdout.contains(part), "{words:?}: {}", ended.stdout);
+    }
+    assert!(!place.home().exists());
+}
