@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::lab::{Command, Host, Process, ProcessError};
@@ -11,6 +12,8 @@ pub const BIN_DIR: &str = "DHTNET_BIN_DIR";
 
 /// How long a tool may take to get ready or to do something local.
 pub const START_LIMIT: Duration = Duration::from_secs(15);
+
+static HOMES: AtomicU64 = AtomicU64::new(0);
 
 /// Why the tools or a device are not there.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +94,8 @@ impl Device {
     /// # Errors
     /// When `crtmgr init` or `crtmgr id` fails.
     pub fn new(host: Host, tools: &Tools) -> Result<Self, DeviceError> {
-        let home = host.folder().join(format!("home-{}", host.name()));
+        let serial = HOMES.fetch_add(1, Ordering::Relaxed);
+        let home = host.folder().join(format!("home-{serial}-{}", host.name()));
         let mut device = Self {
             host,
             tools: tools.clone(),

@@ -31,3 +31,5 @@ pub mod device;
 #[cfg(target_os = "linux")]
 pub mod lab;
 pub mod payload;
+#[cfg(target_os = "linux")]
+pub mod ssh;

@@ -11,8 +11,8 @@ use super::namespace::Namespace;
 use super::process::Command;
 use super::{Families, INTERFACE, LabError};
 
-/// A host of a [`Lab`](super::Lab). Dropping it kills every process inside.
-#[derive(Debug)]
+/// A host of a [`Lab`](super::Lab). Dropping its last clone kills every process inside.
+#[derive(Debug, Clone)]
 pub struct Host {
     name: String,
     number: u8,

@@ -5,7 +5,8 @@ use std::time::Duration;
 /// CPU time and memory of one or more processes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// User and system time of all threads, also of those that ended. Resolution 10 ms.
+    /// User and system time of all threads, also of those that ended, and of the children that it
+    /// waited for. Resolution 10 ms.
     pub cpu: Duration,
     /// Resident memory, bytes.
     pub resident: u64,
@@ -33,11 +34,17 @@ impl Usage {
     }
 
     fn parse(stat: &str, status: &str) -> Option<Self> {
-        // proc(5): the name in parentheses may hold spaces; utime and stime are fields 14 and 15.
+        // proc(5): the name in parentheses may hold spaces; fields 14 to 17 are utime, stime,
+        // cutime and cstime.
         let (_, fields) = stat.rsplit_once(')')?;
-        let mut fields = fields.split_whitespace().skip(11);
-        let ticks: u64 =
-            fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
+        let times: Vec<u64> = fields
+            .split_whitespace()
+            .skip(11)
+            .take(4)
+            .map(str::parse)
+            .collect::<Result<_, _>>()
+            .ok()?;
+        let ticks: u64 = times.iter().sum();
         let number = |key: &str| -> Option<u64> {
             let line = status.lines().find_map(|line| line.strip_prefix(key))?;
             line.split_whitespace().next()?.parse().ok()
@@ -57,7 +64,7 @@ mod tests {
 
     #[test]
     fn a_process_name_with_spaces_and_parentheses_does_not_shift_the_fields() {
-        let stat = "7 (a ) b) S 1 7 7 0 -1 0 1 0 0 0 250 50 0 0 20 0 1 0 9 0 0";
+        let stat = "7 (a ) b) S 1 7 7 0 -1 0 1 0 0 0 250 40 6 4 20 0 1 0 9 0 0";
         let status = "Name:\ta\nVmRSS:\t    2048 kB\nThreads:\t3\n";
         let usage = Usage::parse(stat, status).unwrap();
         assert_eq!(
