@@ -9,7 +9,7 @@
 mod alias;
 
 use std::fmt;
-use std::net::{AddrParseError, SocketAddr};
+use std::net::SocketAddr;
 use std::str::FromStr;
 
 use crate::device_id::{DeviceId, ParseDeviceIdError};
@@ -85,17 +85,17 @@ pub(crate) fn parse_hints<'t>(
 }
 
 fn parse_hint(text: &str) -> Result<SocketAddr, ParsePeerAddressError> {
-    let hint: SocketAddr = text.parse().map_err(|source| ParsePeerAddressError::Hint {
+    let parsed: SocketAddr = text.parse().map_err(|_| ParsePeerAddressError::Hint {
         hint: shorten(text),
-        source,
     })?;
+    let hint = match parsed.ip().to_canonical() {
+        ip if ip == parsed.ip() => parsed,
+        ip => SocketAddr::new(ip, parsed.port()),
+    };
     let unusable = hint.port() == 0 || hint.ip().is_unspecified() || hint.ip().is_multicast();
-    if unusable {
-        return Err(ParsePeerAddressError::UnusableHint { hint });
-    }
-    match hint.ip().to_canonical() {
-        ip if ip == hint.ip() => Ok(hint),
-        ip => Ok(SocketAddr::new(ip, hint.port())),
+    match unusable {
+        true => Err(ParsePeerAddressError::UnusableHint { hint }),
+        false => Ok(hint),
     }
 }
 
@@ -120,8 +120,6 @@ pub enum ParsePeerAddressError {
     Hint {
         /// The text found.
         hint: String,
-        /// What the parser said.
-        source: AddrParseError,
     },
     /// A hint at which no peer can be: port 0, the unspecified address, or multicast.
     #[error("{hint} cannot be the address of a peer")]

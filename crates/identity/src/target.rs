@@ -73,23 +73,30 @@ impl FromStr for Target {
     type Err = ParseTargetError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(match Parts::of(text)? {
-            Parts::Unix(path) => Self::Unix(path.to_owned()),
-            Parts::Internet {
-                transport,
-                host,
-                bracketed,
-                port,
-            } => {
-                let host = host::normalise(host, bracketed)?;
-                let port = parse_port(port)?;
-                match transport {
-                    Transport::Tcp => Self::Tcp { host, port },
-                    Transport::Udp => Self::Udp { host, port },
-                }
-            }
+        parse_target(text).map_err(|fault| match text.parse::<TargetPattern>() {
+            Ok(_) => ParseTargetError::Pattern,
+            Err(_) => fault,
         })
     }
+}
+
+fn parse_target(text: &str) -> Result<Target, ParseTargetError> {
+    Ok(match Parts::of(text)? {
+        Parts::Unix(path) => Target::Unix(path.to_owned()),
+        Parts::Internet {
+            transport,
+            host,
+            bracketed,
+            port,
+        } => {
+            let host = host::normalise(host, bracketed)?;
+            let port = parse_port(port)?;
+            match transport {
+                Transport::Tcp => Target::Tcp { host, port },
+                Transport::Udp => Target::Udp { host, port },
+            }
+        }
+    })
 }
 
 /// A host as it stands before a port: IPv6 literals in brackets.
@@ -191,6 +198,9 @@ fn check_unix_path(text: &str) -> Result<&Path, ParseTargetError> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ParseTargetError {
+    /// A network or `*` where one target is wanted.
+    #[error("this is a pattern; a target is one host and one port")]
+    Pattern,
     /// Longer than any target or pattern can be.
     #[error("the target is longer than {MAX_TARGET_LEN} characters")]
     Length,
@@ -259,6 +269,6 @@ pub enum ParseTargetError {
         found: usize,
     },
     /// A socket path with a control character, or a part that is empty, `.` or `..`.
-    #[error("the path of a socket must not hold \"//\", \".\", \"..\" or control characters")]
+    #[error("the path of a socket must not hold \"//\", \"/./\", \"/../\" or control characters")]
     PathForm,
 }

@@ -74,12 +74,15 @@ const KNOWN_ALGORITHMS: [(&str, &str); 7] = [
 
 pub(super) fn encode(signing: &SigningKey) -> Zeroizing<String> {
     // `SigningKey` itself would write version 2 with the public key.
-    KeypairBytes {
+    let mut pair = KeypairBytes {
         secret_key: signing.to_bytes(),
         public_key: None,
-    }
-    .to_pkcs8_pem(LineEnding::LF)
-    .expect("48 bytes of DER always encode")
+    };
+    let pem = pair
+        .to_pkcs8_pem(LineEnding::LF)
+        .expect("48 bytes of DER always encode");
+    pair.secret_key.zeroize();
+    pem
 }
 
 pub(super) fn decode(text: &str) -> Result<SigningKey, KeyPemError> {
