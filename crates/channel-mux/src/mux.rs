@@ -51,6 +51,8 @@ pub struct Mux {
     datagrams_blocked: BTreeSet<ChannelId>,
     /// Bytes in all inboxes.
     datagram_bytes: usize,
+    /// When the last channel ended, as long as there is none since.
+    idle_since: Option<Instant>,
     stats: MuxStats,
 }
 
@@ -58,15 +60,13 @@ impl Mux {
     /// A mux for a connection that is not up yet; [`LinkEvent::Connected`] says when it is.
     #[must_use]
     pub fn new(side: Side, limits: Limits, now: Instant) -> Self {
-        let mut deadlines = Deadlines::default();
-        deadlines.set(None, Deadline::Hello, now + HELLO_TIMEOUT);
         Self {
             side,
             control: Control::new(&limits),
             limits,
             table: Table::default(),
             closing: Closing::default(),
-            deadlines,
+            deadlines: Deadlines::default(),
             events: VecDeque::new(),
             next_id: 0,
             next_number: u64::from(side == Side::Responder),
@@ -74,6 +74,7 @@ impl Mux {
             dead: false,
             datagrams_blocked: BTreeSet::new(),
             datagram_bytes: 0,
+            idle_since: Some(now),
             stats: MuxStats::default(),
         }
     }
@@ -86,6 +87,10 @@ impl Mux {
         match event {
             LinkEvent::Connected => {
                 self.connected = true;
+                if !self.control.peer_said_hello() {
+                    self.deadlines
+                        .set(None, Deadline::Hello, now + HELLO_TIMEOUT);
+                }
                 self.start_control(link);
             }
             LinkEvent::StreamsAvailable => self.start_control(link),
@@ -177,13 +182,24 @@ impl Mux {
         self.table.channel(id)?.stats()
     }
 
+    /// Since when the connection carries no channel, for drivers that close idle connections;
+    /// `None` while it carries one.
+    #[must_use]
+    pub fn idle_since(&self) -> Option<Instant> {
+        self.idle_since
+    }
+
     /// What every call that may have ended a channel does last: uses the room that there is now,
     /// and sees whether the close is complete.
     fn settle(&mut self, link: &mut dyn Link, now: Instant) {
         if self.dead {
             return;
         }
-        self.open_queued(link, now);
+        self.open_queued(link);
+        self.idle_since = match self.table.len() {
+            0 => self.idle_since.or(Some(now)),
+            _ => None,
+        };
         self.advance_closing(link);
     }
 

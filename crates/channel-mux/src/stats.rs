@@ -70,7 +70,7 @@ pub struct ChannelStats {
     pub datagrams: DatagramStats,
     /// When the request was made or its stream seen.
     pub opened_at: Instant,
-    /// When payload last went either way.
+    /// When payload last went either way, or the application last ended a direction.
     pub last_activity: Instant,
 }
 

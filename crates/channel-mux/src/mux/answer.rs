@@ -47,10 +47,13 @@ impl Mux {
         link: &mut impl Link,
         now: Instant,
         id: ChannelId,
-        reason: &DeclineReason,
+        reason: impl Into<DeclineReason>,
     ) -> Result<(), AnswerError> {
         self.check_offered(id)?;
-        self.decline_with(link, id, reason);
+        if let Some(channel) = self.table.channel_mut(id) {
+            channel.last_activity = now;
+        }
+        self.decline_with(link, id, &reason.into());
         self.settle(link, now);
         Ok(())
     }
@@ -63,8 +66,8 @@ impl Mux {
         }
     }
 
-    /// What arrived before the answer was announced by the link then, and is not again.
-    fn announce_received(&mut self, link: &mut dyn Link, id: ChannelId) {
+    /// What arrived before or behind the answer was announced by the link then, and is not again.
+    pub(super) fn announce_received(&mut self, link: &mut dyn Link, id: ChannelId) {
         let Some(channel) = self.table.channel(id) else {
             return;
         };

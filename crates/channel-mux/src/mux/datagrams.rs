@@ -25,8 +25,9 @@ impl Mux {
         link: &mut impl Link,
         now: Instant,
         id: ChannelId,
-        payload: &[u8],
+        payload: impl AsRef<[u8]>,
     ) -> Result<(), ChannelDatagramError> {
+        let payload = payload.as_ref();
         let channel = self
             .table
             .channel_mut(id)

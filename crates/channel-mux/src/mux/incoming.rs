@@ -109,7 +109,7 @@ impl Mux {
 
     /// Initiators number their datagram channels even, responders odd.
     fn is_of_peer(&self, number: u64) -> bool {
-        (number % 2 == 0) == (self.side == Side::Responder)
+        number.is_multiple_of(2) == (self.side == Side::Responder)
     }
 
     /// Answers no, in words; the channel stays until the answer is acknowledged.

@@ -58,7 +58,7 @@ impl Mux {
             self.next_number += 2;
         }
         self.table.insert(channel);
-        self.open_queued(link, now);
+        self.settle(link, now);
         Ok(id)
     }
 
@@ -69,7 +69,7 @@ impl Mux {
     }
 
     /// Gives queued opens their streams, as long as there are any.
-    pub(super) fn open_queued(&mut self, link: &mut dyn Link, _now: Instant) {
+    pub(super) fn open_queued(&mut self, link: &mut dyn Link) {
         if !self.connected || (self.side == crate::Side::Initiator && !self.control.is_started()) {
             return;
         }
@@ -140,11 +140,7 @@ impl Mux {
             link.stop(stream, code);
             return self.remove_if_over(id);
         }
-        // What came behind the answer was announced by the link before, and is not again.
-        match channel.request.kind {
-            ChannelKind::Stream => self.events.push_back(Event::Readable { id }),
-            ChannelKind::Datagrams => self.read_lifeline(link, id),
-        }
+        self.announce_received(link, id);
     }
 
     /// Ends our channel: the peer said no, or cannot be understood.

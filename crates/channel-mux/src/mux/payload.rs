@@ -185,6 +185,7 @@ impl Mux {
         if !matches!(channel.recv, RecvSide::Open | RecvSide::Ending(_)) {
             return Ok(());
         }
+        channel.last_activity = now;
         let withdrawn = channel.send == SendSide::Reset;
         match (&channel.phase, channel.stream) {
             (Phase::Offered, _) => return Err(ChannelReadError::NotAccepted),
@@ -200,5 +201,29 @@ impl Mux {
         }
         self.settle(link, now);
         Ok(())
+    }
+
+    /// Ends a channel of any state at once: resets our direction and stops the peer's, withdraws
+    /// a request that was not answered, drops one of the peer's. [`Event::Closed`] follows at
+    /// once. Nothing happens if there is no such channel, or if it was declined.
+    ///
+    /// [`Event::Closed`]: crate::Event::Closed
+    pub fn abandon(&mut self, link: &mut impl Link, now: Instant, id: ChannelId, code: u32) {
+        let Some(channel) = self.table.channel(id) else {
+            return;
+        };
+        if matches!(channel.phase, Phase::Declining | Phase::Receiving(_)) {
+            return;
+        }
+        if let Some(stream) = channel.stream {
+            if matches!(channel.send, SendSide::Open | SendSide::Finishing) {
+                link.reset(stream, code);
+            }
+            if matches!(channel.recv, RecvSide::Open) {
+                link.stop(stream, code);
+            }
+        }
+        self.remove(id);
+        self.settle(link, now);
     }
 }
