@@ -1,0 +1,53 @@
+//! One function per decoder that reads bytes or text from a peer, a file or a command line.
+//!
+//! A target takes any bytes and checks more than the absence of a panic: what a decoder accepts
+//! must come back the same when it is encoded and decoded again. [`TARGETS`] lists them all; each
+//! has a libFuzzer binary in fuzz_targets/ and a folder of inputs in corpus/, which the tests
+//! replay on the stable compiler (`cargo xtask test`).
+//!
+//! Searching: `cargo fuzz run NAME --features libfuzzer` in this folder's parent, with the nightly
+//! compiler, or with `RUSTC_BOOTSTRAP=1` on stable. An input that failed goes into corpus/NAME.
+
+mod channel_mux;
+mod identity;
+mod secure_transport;
+
+/// What a fuzz target is: it returns when all is well and panics when a promise is broken.
+pub type Target = fn(&[u8]);
+
+/// Every target by the name of its binary and of its corpus folder.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("contacts", identity::contacts),
+    ("device_id", identity::device_id),
+    ("handshake_frames", secure_transport::frames),
+    ("handshake_message1", secure_transport::message1),
+    ("handshake_message2", secure_transport::message2),
+    ("key_pem", identity::key_pem),
+    ("mux_answer", channel_mux::answer),
+    ("mux_control", channel_mux::control),
+    ("mux_datagram", channel_mux::datagram),
+    ("mux_request", channel_mux::request),
+    ("peer_address", identity::peer_address),
+    ("peer_argument", identity::peer_argument),
+    ("quic_gate", secure_transport::gate),
+    ("target", identity::target),
+    ("target_pattern", identity::target_pattern),
+];
+
+/// Runs the target of this name.
+///
+/// # Panics
+/// When there is none, and when the target found a broken promise.
+pub fn run(name: &str, input: &[u8]) {
+    let Some((_, target)) = TARGETS.iter().find(|(known, _)| *known == name) else {
+        panic!("no fuzz target `{name}`");
+    };
+    target(input);
+}
+
+/// Text inputs: bytes that are not UTF-8 cannot reach a `FromStr`.
+fn with_text(input: &[u8], check: impl FnOnce(&str)) {
+    if let Ok(text) = std::str::from_utf8(input) {
+        check(text);
+    }
+}
