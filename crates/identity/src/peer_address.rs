@@ -44,7 +44,7 @@ impl From<DeviceId> for PeerAddress {
 
 impl fmt::Display for PeerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.id, f)?;
+        write!(f, "{}", self.id)?;
         for (index, hint) in self.hints.iter().enumerate() {
             let separator = if index == 0 { '@' } else { ',' };
             write!(f, "{separator}{hint}")?;

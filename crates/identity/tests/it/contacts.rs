@@ -274,6 +274,16 @@ fn a_file_may_be_as_long_as_its_bound_and_no_longer() {
 }
 
 #[test]
+fn deep_nesting_is_a_fault_and_no_stack_overflow() {
+    for open in ["[", "{a=", "[{a="] {
+        let text = format!("peer = {}", open.repeat(100_000));
+        assert_eq!(Contacts::from_toml(&text).unwrap_err().line, 1, "{open}");
+    }
+    let dotted = format!("[{}a]", "a.".repeat(100_000));
+    assert_eq!(Contacts::from_toml(&dotted).unwrap_err().line, 1);
+}
+
+#[test]
 fn bytes_that_are_no_text_and_a_directory_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("contacts.toml");
