@@ -390,3 +390,6 @@ impl Handshake {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;

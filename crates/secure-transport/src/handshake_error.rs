@@ -34,7 +34,7 @@ pub enum HandshakeError {
 }
 
 impl HandshakeError {
-    const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Unexpected,
         Self::NoCommonAead,
         Self::UnofferedAead,

@@ -167,3 +167,6 @@ pub(crate) fn export(
     exporter.expand(&[&label_len, label, &context_len, context], output);
     Some(())
 }
+
+#[cfg(test)]
+mod tests;

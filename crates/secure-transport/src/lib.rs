@@ -97,6 +97,8 @@ mod settings;
 mod stateless;
 #[cfg(test)]
 mod test_keys;
+#[cfg(test)]
+mod test_vectors;
 mod version;
 
 pub use aead::{Aead, MAX_OFFERED_AEADS};

@@ -343,3 +343,106 @@ impl Cipher for ChaChaPoly {
         Ok(body.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_keys::counting;
+
+    fn local() -> Arc<StaticKeys> {
+        Arc::new(StaticKeys::new(Zeroizing::new([9; 32])))
+    }
+
+    #[test]
+    fn an_all_zero_shared_secret_is_refused() {
+        let mut dh = X25519::new(local());
+        dh.set(&[9; 32]);
+        let mut shared = [0; 32];
+        let mut one = [0; 32];
+        one[0] = 1;
+        for point in [[0; 32], one] {
+            assert_eq!(dh.dh(&point, &mut shared), Err(snow::Error::Dh));
+            assert!(!local().accepts(&point));
+        }
+        assert!(dh.dh(local().public(), &mut shared).is_ok());
+        assert!(local().accepts(local().public()));
+        assert_eq!(dh.dh(&[1; 31], &mut shared), Err(snow::Error::Dh));
+    }
+
+    #[test]
+    fn keys_agree_with_and_without_the_remembered_public_half() {
+        let other = Arc::new(StaticKeys::new(Zeroizing::new([8; 32])));
+        for keys in [local(), other] {
+            let mut dh = X25519::new(keys);
+            dh.set(&[9; 32]);
+            assert_eq!(dh.pubkey(), local().public());
+            assert_eq!(dh.privkey(), [9; 32]);
+        }
+    }
+
+    #[test]
+    fn hkdf_over_the_hash_is_the_one_of_the_noise_specification() {
+        // HMAC-BLAKE2s by definition, against the trait's provided method.
+        let mut hash = Blake2s::default();
+        let mut mac = [0; 32];
+        hash.hmac(&[1; 32], b"message", &mut mac);
+        let pad = |byte: u8| {
+            let mut block = [byte; 64];
+            block[..32].iter_mut().for_each(|padded| *padded ^= 1);
+            block
+        };
+        let inner = Blake2s256::new()
+            .chain_update(pad(0x36))
+            .chain_update(b"message")
+            .finalize();
+        let outer = Blake2s256::new()
+            .chain_update(pad(0x5c))
+            .chain_update(inner)
+            .finalize();
+        assert_eq!(mac, outer[..]);
+    }
+
+    #[test]
+    fn a_cipher_opens_what_it_sealed_and_nothing_else() {
+        let mut cipher = ChaChaPoly(None);
+        cipher.set(&[3; 32]);
+        let mut sealed = [0; 21];
+        assert_eq!(cipher.encrypt(7, b"ad", b"plain", &mut sealed), 21);
+        let mut plain = [0; 5];
+        assert_eq!(cipher.decrypt(7, b"ad", &sealed, &mut plain), Ok(5));
+        assert_eq!(&plain, b"plain");
+        assert_eq!(
+            cipher.decrypt(8, b"ad", &sealed, &mut plain),
+            Err(snow::Error::Decrypt)
+        );
+        assert_eq!(
+            cipher.decrypt(7, b"", &sealed, &mut plain),
+            Err(snow::Error::Decrypt)
+        );
+        for len in 0..sealed.len() {
+            assert!(
+                cipher
+                    .decrypt(7, b"ad", &sealed[..len], &mut plain)
+                    .is_err()
+            );
+        }
+        assert!(cipher.decrypt(7, b"ad", &sealed, &mut plain[..4]).is_err());
+    }
+
+    #[test]
+    fn a_handshake_gives_both_sides_one_hash_and_one_split() {
+        let random = Arc::new(RandomSource::seeded(Box::new(counting(1))));
+        let responder_keys = Arc::new(StaticKeys::new(Zeroizing::new([8; 32])));
+        let mut initiator =
+            NoiseHandshake::initiator(&local(), responder_keys.public(), &random).unwrap();
+        let mut responder = NoiseHandshake::responder(&responder_keys, &random).unwrap();
+        let message = initiator.write(b"one").unwrap();
+        assert_eq!(**responder.read(&message).unwrap(), *b"one");
+        assert_eq!(responder.remote_static(), Some(&local().public()[..]));
+        let message = responder.write(b"two").unwrap();
+        assert_eq!(**initiator.read(&message).unwrap(), *b"two");
+        assert_eq!(*initiator.split(), *responder.split());
+        assert_eq!(initiator.handshake_hash(), responder.handshake_hash());
+        assert_eq!(initiator.write(b"three"), Err(BadNoiseMessage));
+    }
+}
