@@ -27,9 +27,7 @@ impl Network {
     /// Whether `address` lies in the network. An IPv4-mapped IPv6 address counts as IPv4, so
     /// `::/0` does not hold it and `0.0.0.0/0` does.
     pub fn contains(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        address.is_ipv4() == self.address.is_ipv4()
-            && mask(address, self.prefix_len) == self.address
+        mask(address.to_canonical(), self.prefix_len) == self.address
     }
 
     /// Reads `ADDRESS/LENGTH`. `bracketed` says that IPv6 is wanted, else IPv4. A network of
@@ -57,10 +55,10 @@ impl Network {
 
     fn without_mapping(address: IpAddr, prefix_len: u8) -> Self {
         const MAPPED_LEN: u8 = 96;
-        match (address, address.to_canonical()) {
-            (IpAddr::V6(_), v4 @ IpAddr::V4(_)) if prefix_len >= MAPPED_LEN => Self {
+        match (address.to_canonical(), prefix_len.checked_sub(MAPPED_LEN)) {
+            (v4 @ IpAddr::V4(_), Some(prefix_len)) if address.is_ipv6() => Self {
                 address: v4,
-                prefix_len: prefix_len - MAPPED_LEN,
+                prefix_len,
             },
             _ => Self {
                 address,
