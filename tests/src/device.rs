@@ -144,21 +144,21 @@ impl Device {
         self.tools.path("dnc")
     }
 
-    /// Any program with this device's home in its environment.
-    pub fn with_home(&self, command: Command) -> Command {
-        let command = command
+    /// Any program with this device's home, and nothing of the tester's own, in its environment.
+    pub fn with_home(&self, mut command: Command) -> Command {
+        for (variable, _) in std::env::vars_os() {
+            let name = variable.to_string_lossy();
+            if ["DHTNET_", "XDG_", "RUST_"]
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
+            {
+                command = command.env_remove(&name);
+            }
+        }
+        command
             .env("DHTNET_HOME", &self.home)
             .env("HOME", &self.home)
-            .env("DHTNET_BOOTSTRAP", "none");
-        [
-            "XDG_CONFIG_HOME",
-            "XDG_STATE_HOME",
-            "XDG_RUNTIME_DIR",
-            "RUST_LOG",
-            "RUST_BACKTRACE",
-        ]
-        .into_iter()
-        .fold(command, Command::env_remove)
+            .env("DHTNET_BOOTSTRAP", "none")
     }
 
     fn tool(&self, tool: &str) -> Command {

@@ -1,9 +1,17 @@
 //! End-to-end tests with the built tools, each on hosts of its own in network namespaces.
+//!
+//! `DHTNET_BIN_DIR` names the folder of the tools; default: where the tests were built.
+//! `DHTNET_TEST_FULL=1` sends 1 GiB where 64 MiB are sent otherwise.
 #![cfg(target_os = "linux")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test ends at its first surprise"
-)]
+#![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 
+mod endings;
+mod forwarding;
 mod lab_works;
+mod output;
+mod pair;
+mod probing;
+mod refusals;
+mod settings;
+mod ssh;
+mod transfer;
