@@ -1,0 +1,153 @@
+//! How a node is set up, checked once, before anything starts.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dhtnet_channel_mux::Limits;
+use dhtnet_identity::DeviceKey;
+use dhtnet_identity::policy::Policy;
+use dhtnet_secure_transport::{NoiseConfig, TransportSettings};
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
+
+use crate::core::Core;
+use crate::discovery::{Discovery, Hints, Mdns};
+use crate::driver::{Driver, Sockets};
+use crate::error::BuildError;
+use crate::events::MAX_QUEUED_EVENTS;
+use crate::hello::Hello;
+use crate::node::{Handle, Node, Parts};
+use crate::state::{Shared, State};
+
+/// Data that one connection may have sent without an acknowledgement, in bytes: 8 MiB fills
+/// 200 Mbit/s over 300 ms.
+const SEND_WINDOW: u32 = 8 << 20;
+
+/// Streams that a peer may have open: one for each of the 2,048 channels and the control stream.
+const MAX_STREAMS: u32 = 2_048 + 1;
+
+/// Sets up a [`Node`]; begin with [`Node::builder`].
+pub struct NodeBuilder {
+    key: DeviceKey,
+    bind: SocketAddr,
+    policy: Policy,
+    mdns: bool,
+    sources: Vec<Arc<dyn Discovery>>,
+    settings: TransportSettings,
+}
+
+impl fmt::Debug for NodeBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NodeBuilder({}, {})", self.key.id().short(), self.bind)
+    }
+}
+
+impl NodeBuilder {
+    pub(crate) fn new(key: DeviceKey) -> Self {
+        Self {
+            key,
+            bind: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+            policy: Policy::deny_all(),
+            mdns: true,
+            sources: Vec::new(),
+            settings: TransportSettings::default(),
+        }
+    }
+
+    /// The UDP address. The default, `[::]:0`, opens one socket for each family on one port that
+    /// the system chooses; any other address opens one socket of its family. A node that is bound
+    /// to one address is announced and found on that interface alone.
+    #[must_use]
+    pub fn bind(mut self, address: SocketAddr) -> Self {
+        self.bind = address;
+        self
+    }
+
+    /// Who may connect and do what. Default: nobody.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Whether to announce this device on the local network when it listens, and to look for
+    /// peers there. Default yes.
+    #[must_use]
+    pub fn mdns(mut self, enabled: bool) -> Self {
+        self.mdns = enabled;
+        self
+    }
+
+    /// Adds a source of addresses, asked beside the others.
+    #[must_use]
+    pub fn discovery(mut self, source: impl Discovery) -> Self {
+        self.sources.push(Arc::new(source));
+        self
+    }
+
+    /// Windows, timeouts and congestion control of connections. The number of streams and the
+    /// send window are the node's own.
+    #[must_use]
+    pub fn transport(mut self, settings: TransportSettings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Binds the sockets and starts the node. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`BuildError`].
+    pub async fn build(self) -> Result<Node, BuildError> {
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
+        let mut rng = seeded()?;
+        let mut instance = [0; 16];
+        rng.fill_bytes(&mut instance);
+        let nonce = rng.next_u64();
+        let own = self.key.id();
+
+        let sockets = Sockets::bind(self.bind)?;
+        let local_addresses = sockets.local_addresses();
+        let settings = self.settings.keep_alive(None).max_bidi_streams(MAX_STREAMS);
+        let hello = Bytes::from(Hello { instance }.encode());
+        let noise = NoiseConfig::new(&self.key, hello, Box::new(rng)).map_err(configuration)?;
+        let core =
+            Core::new(noise, settings, SEND_WINDOW, Limits::default()).map_err(configuration)?;
+
+        let mut sources: Vec<Arc<dyn Discovery>> = vec![Arc::new(Hints)];
+        if self.mdns {
+            let bound: Option<IpAddr> = Some(self.bind.ip()).filter(|ip| !ip.is_unspecified());
+            sources.push(Arc::new(Mdns::new(bound, nonce)));
+        }
+        sources.extend(self.sources);
+
+        let state = State::new(own, core, Arc::new(self.policy), MAX_QUEUED_EVENTS);
+        let shared = Arc::new(Shared::new(own, state));
+        let handle = Handle::new(shared.clone());
+        let driver = runtime.spawn(Driver::new(shared, sockets).run());
+        let parts = Parts {
+            sources,
+            local_addresses,
+            driver: tokio::sync::Mutex::new(Some(driver)),
+        };
+        Ok(Node {
+            handle,
+            parts: Arc::new(parts),
+        })
+    }
+}
+
+fn seeded() -> Result<ChaCha20Rng, BuildError> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| BuildError::Randomness {
+        reason: error.to_string(),
+    })?;
+    Ok(ChaCha20Rng::from_seed(seed))
+}
+
+fn configuration(error: impl fmt::Display) -> BuildError {
+    BuildError::Transport {
+        reason: error.to_string(),
+    }
+}

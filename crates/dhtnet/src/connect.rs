@@ -1,0 +1,338 @@
+//! From a peer's id to an open channel: look up, race the addresses, join what others began.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dhtnet_channel_mux::{ChannelRequest, OpenError};
+use dhtnet_identity::{DeviceId, PeerAddress};
+use futures_util::StreamExt;
+use futures_util::stream::SelectAll;
+use tokio::sync::Notify;
+
+use crate::channel::{Channel, Held};
+use crate::core::path::PathAddress;
+use crate::core::{ChannelKey, ConnectionKey, DialError};
+use crate::discovery::{Discovery, Lookup};
+use crate::error::{ChannelError, ConnectError, ConnectStep, EndReason, unreachable};
+use crate::node::Node;
+use crate::state::{DialFailure, Shared, close_code};
+
+/// Silence after which the addresses found so far are given up, when no source can give more. A
+/// QUIC handshake repeats its first packet at growing intervals, five times within this.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often an attempt looks whether somebody still waits for it.
+const WANTED_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How to connect; the default waits for the peer's answer, at most 30 s.
+#[derive(Debug, Clone)]
+pub struct ConnectOptions {
+    timeout: Duration,
+    early: bool,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(30),
+            early: false,
+        }
+    }
+}
+
+impl ConnectOptions {
+    /// The limit for everything together: looking up, connecting, the peer's answer. Default 30 s.
+    #[must_use]
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.timeout = limit;
+        self
+    }
+
+    /// Whether to return as soon as the connection is up, without waiting for the peer's answer:
+    /// saves one round trip. A decline then shows as the error of a read or write. Default no.
+    #[must_use]
+    pub fn early(mut self, early: bool) -> Self {
+        self.early = early;
+        self
+    }
+}
+
+/// See [`Node::connect_with`].
+pub(crate) async fn connect(
+    node: &Node,
+    peer: &PeerAddress,
+    request: ChannelRequest,
+    options: ConnectOptions,
+) -> Result<Channel, ConnectError> {
+    if peer.id == node.id() {
+        return Err(ConnectError::SelfConnect);
+    }
+    request.validate()?;
+    let begun = Instant::now();
+    let work = async {
+        // A connection can end between the look at the table and the open: then once more.
+        let mut again = true;
+        loop {
+            let connection = connection_to(node, peer, begun).await?;
+            match open(node, connection, peer.id, &request)? {
+                Some(held) if options.early => return Ok(held),
+                Some(held) => {
+                    return held
+                        .answered()
+                        .await
+                        .map(|()| held)
+                        .map_err(|e| refused(peer, e));
+                }
+                None if again => again = false,
+                None => {
+                    return Err(ConnectError::Lost {
+                        peer: peer.id,
+                        reason: EndReason::Closed,
+                    });
+                }
+            }
+        }
+    };
+    match tokio::time::timeout(options.timeout, work).await {
+        Ok(held) => held.map(Channel::new),
+        Err(_) => Err(ran_out(node, peer, options.timeout)),
+    }
+}
+
+/// What to say when the time is over: how far it had come.
+fn ran_out(node: &Node, peer: &PeerAddress, after: Duration) -> ConnectError {
+    let state = node.handle.shared().lock();
+    if state.peers.primary(&peer.id).is_some() {
+        return ConnectError::TimedOut {
+            peer: peer.id,
+            step: ConnectStep::Open,
+            after,
+        };
+    }
+    unreachable(
+        peer,
+        state.dials.addresses(&peer.id),
+        after,
+        source_names(node),
+    )
+}
+
+fn source_names(node: &Node) -> Vec<&'static str> {
+    node.parts
+        .sources
+        .iter()
+        .map(|source| source.name())
+        .collect()
+}
+
+fn refused(peer: &PeerAddress, error: ChannelError) -> ConnectError {
+    match error {
+        ChannelError::Declined(reason) => ConnectError::Declined {
+            peer: peer.id,
+            reason,
+        },
+        ChannelError::ConnectionLost(EndReason::Refused) => ConnectError::Refused { peer: peer.id },
+        ChannelError::ConnectionLost(reason) => ConnectError::Lost {
+            peer: peer.id,
+            reason,
+        },
+        _ => ConnectError::Lost {
+            peer: peer.id,
+            reason: EndReason::Closed,
+        },
+    }
+}
+
+/// Asks for the channel. `None` when the connection cannot take it any more.
+fn open(
+    node: &Node,
+    connection: ConnectionKey,
+    peer: DeviceId,
+    request: &ChannelRequest,
+) -> Result<Option<Arc<Held>>, ConnectError> {
+    let handle = node.handle.clone();
+    let now = handle.now();
+    node.handle.shared().with(|state| {
+        let opened = state
+            .core
+            .with_mux(connection, |mux, link| mux.open(link, now, request.clone()));
+        match opened {
+            Some(Ok(channel)) => {
+                let key = ChannelKey {
+                    connection,
+                    channel,
+                };
+                let held = Held::register(state, handle, key, peer, request.clone(), false);
+                Ok(Some(held))
+            }
+            None | Some(Err(OpenError::ShuttingDown | OpenError::ConnectionClosed)) => {
+                state.peers.retire(&peer, connection);
+                Ok(None)
+            }
+            Some(Err(OpenError::InvalidRequest(error))) => Err(error.into()),
+            Some(Err(error)) => Err(ConnectError::AtLimit {
+                limit: error.to_string(),
+            }),
+        }
+    })
+}
+
+/// The connection to a peer: the one that is there, or the one that all callers wait for.
+async fn connection_to(
+    node: &Node,
+    peer: &PeerAddress,
+    begun: Instant,
+) -> Result<ConnectionKey, ConnectError> {
+    let shared = node.handle.shared();
+    let joined = {
+        let mut state = shared.lock();
+        if state.closing {
+            return Err(ConnectError::ShuttingDown);
+        }
+        if let Some(connection) = state.peers.primary(&peer.id) {
+            return Ok(connection);
+        }
+        let Some(joined) = state.dials.join(peer.id) else {
+            let limit = "too many calls wait for this peer".to_owned();
+            return Err(ConnectError::AtLimit { limit });
+        };
+        joined
+    };
+    if let Some(changed) = joined.lead {
+        let attempt = Attempt {
+            shared: shared.clone(),
+            sources: node.parts.sources.clone(),
+            peer: peer.clone(),
+            changed,
+        };
+        tokio::spawn(attempt.run());
+    }
+    match joined.outcome.await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(DialFailure::NotReached { addresses })) => Err(unreachable(
+            peer,
+            addresses,
+            begun.elapsed(),
+            source_names(node),
+        )),
+        Ok(Err(DialFailure::Handshake(EndReason::Refused))) => {
+            Err(ConnectError::Refused { peer: peer.id })
+        }
+        Ok(Err(DialFailure::Handshake(reason))) => Err(ConnectError::Handshake {
+            peer: peer.id,
+            reason,
+        }),
+        Ok(Err(DialFailure::AtLimit(limit))) => Err(ConnectError::AtLimit { limit }),
+        Ok(Err(DialFailure::ShuttingDown)) | Err(_) => Err(ConnectError::ShuttingDown),
+    }
+}
+
+/// The work behind all callers that wait for one peer.
+struct Attempt {
+    shared: Arc<Shared>,
+    sources: Vec<Arc<dyn Discovery>>,
+    peer: PeerAddress,
+    /// Told when the attempt in the table changed or is over.
+    changed: Arc<Notify>,
+}
+
+impl Attempt {
+    async fn run(self) {
+        let mut lookups: SelectAll<Lookup> = self
+            .sources
+            .iter()
+            .map(|source| source.lookup(&self.peer))
+            .collect();
+        let mut quiet_since = tokio::time::Instant::now();
+        let mut wanted = tokio::time::interval(WANTED_INTERVAL);
+        let mut exhausted = false;
+        loop {
+            tokio::select! {
+                found = lookups.next(), if !exhausted => match found {
+                    Some(address) => {
+                        quiet_since = tokio::time::Instant::now();
+                        if let Err(error) = self.on_address(address) {
+                            self.give_up(&DialFailure::AtLimit(error.to_string()));
+                            return;
+                        }
+                    }
+                    None => exhausted = true,
+                },
+                () = self.changed.notified() => {}
+                () = tokio::time::sleep_until(quiet_since + HANDSHAKE_LIMIT), if exhausted => {
+                    let addresses = self.shared.lock().dials.addresses(&self.peer.id);
+                    self.give_up(&DialFailure::NotReached { addresses });
+                    return;
+                }
+                _ = wanted.tick() => {}
+            }
+            if self.is_over(exhausted) {
+                return;
+            }
+        }
+    }
+
+    /// Begins the handshake with the first address, adds the others to the race.
+    fn on_address(&self, address: SocketAddr) -> Result<(), DialError> {
+        let now = Instant::now();
+        tracing::debug!(peer = %self.peer.id.short(), %address, "trying an address");
+        let result = self.shared.with(|state| {
+            if !state.dials.contains(&self.peer.id) {
+                return Ok(());
+            }
+            let attempt = match state.dials.on_address(&self.peer.id, address) {
+                Some(attempt) => attempt,
+                None => {
+                    let attempt = state.core.dial(now, &self.peer.id)?;
+                    state.dials.set_attempt(&self.peer.id, attempt);
+                    attempt
+                }
+            };
+            state
+                .core
+                .add_candidate(now, attempt, PathAddress::to(address));
+            Ok(())
+        });
+        self.shared.wake.wake();
+        result
+    }
+
+    /// Whether the callers have their answer, left, or can be told a failure now.
+    fn is_over(&self, exhausted: bool) -> bool {
+        let fault = {
+            let state = self.shared.lock();
+            if !state.dials.contains(&self.peer.id) {
+                return true;
+            }
+            if !state.dials.is_wanted(&self.peer.id) {
+                drop(state);
+                self.give_up(&DialFailure::ShuttingDown);
+                return true;
+            }
+            state.dials.fault(&self.peer.id)
+        };
+        match fault {
+            // Silence is no verdict while a source may still give another address.
+            Some(EndReason::TimedOut) if exhausted => {
+                let addresses = self.shared.lock().dials.addresses(&self.peer.id);
+                self.give_up(&DialFailure::NotReached { addresses });
+                true
+            }
+            Some(EndReason::TimedOut | EndReason::Closed) | None => false,
+            Some(reason) => {
+                self.give_up(&DialFailure::Handshake(reason));
+                true
+            }
+        }
+    }
+
+    fn give_up(&self, failure: &DialFailure) {
+        self.shared.with(|state| {
+            if let Some(attempt) = state.dials.fail(&self.peer.id, failure) {
+                state.core.close(Instant::now(), attempt, close_code::DONE);
+            }
+        });
+        self.shared.wake.wake();
+    }
+}

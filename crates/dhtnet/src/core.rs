@@ -1,0 +1,613 @@
+//! The node without sockets, clock or tasks: QUIC connections, the channels on them, their paths.
+//!
+//! Datagrams and time come in by `handle_*`; datagrams, deadlines and events go out by `poll_*`.
+//! The driver owns the only instance and the only lock around it.
+
+mod connection;
+mod link;
+pub(crate) mod path;
+mod timers;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use dhtnet_channel_mux as mux;
+use dhtnet_identity::DeviceId;
+use dhtnet_secure_transport::{
+    ConnectionFault, NoiseConfig, PeerIdentity, SettingsError, TransportSettings, accepts_version,
+    may_answer, peer_identity,
+};
+use quinn_proto::{ConnectionHandle, DatagramEvent, EcnCodepoint, Event as QuicEvent, VarInt};
+
+pub(crate) use self::connection::{Connection, Phase};
+pub(crate) use self::link::QuicLink;
+use self::path::{PathAddress, PathChange, Paths, VIRTUAL_REMOTE};
+use self::timers::Timers;
+
+/// Most connections of one node, in both directions and in any state.
+pub(crate) const MAX_CONNECTIONS: usize = 4_096;
+
+/// Most incoming connections whose handshake is not finished: what a flood of first packets
+/// from someone who knows our id can occupy.
+pub(crate) const MAX_PENDING_HANDSHAKES: usize = 256;
+
+/// Most replies waiting to be sent that belong to no connection.
+const MAX_RESPONSES: usize = 64;
+
+/// Largest batch handed to the kernel in one call, below the 65,507 bytes of an IPv4 datagram.
+const MAX_BATCH_BYTES: usize = 65_000;
+
+/// Names one connection for the life of the node; slots are used again, generations are not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ConnectionKey {
+    pub(crate) slot: usize,
+    pub(crate) generation: u64,
+}
+
+/// Names one channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ChannelKey {
+    pub(crate) connection: ConnectionKey,
+    pub(crate) channel: mux::ChannelId,
+}
+
+/// What happened on a connection.
+#[derive(Debug)]
+pub(crate) enum CoreEvent {
+    /// The handshake is done: both sides have proved their keys.
+    Established {
+        key: ConnectionKey,
+        identity: PeerIdentity,
+        initiated: bool,
+    },
+    /// The connection is over, before or after it was established.
+    Ended {
+        key: ConnectionKey,
+        fault: ConnectionFault,
+    },
+    /// Something about the channels.
+    Mux {
+        key: ConnectionKey,
+        event: mux::Event,
+    },
+}
+
+/// A batch of equal datagrams to send to each of some addresses.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    /// Bytes of the buffer that are filled.
+    pub(crate) len: usize,
+    /// Length of each datagram but the last, when there are several.
+    pub(crate) segment: Option<usize>,
+    pub(crate) ecn: Option<EcnCodepoint>,
+    pub(crate) destinations: Destinations,
+}
+
+/// Where a batch goes.
+#[derive(Debug)]
+pub(crate) enum Destinations {
+    One(PathAddress),
+    /// Every candidate, while none has answered.
+    Many(Vec<PathAddress>),
+}
+
+impl Destinations {
+    pub(crate) fn as_slice(&self) -> &[PathAddress] {
+        match self {
+            Self::One(address) => std::slice::from_ref(address),
+            Self::Many(addresses) => addresses,
+        }
+    }
+}
+
+/// Counters of what was dropped, by reason.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Dropped {
+    /// Not our version of the protocol, or not QUIC at all.
+    pub(crate) foreign: u64,
+    /// A first packet beyond [`MAX_PENDING_HANDSHAKES`] or [`MAX_CONNECTIONS`].
+    pub(crate) over_limit: u64,
+}
+
+/// The sans-IO node.
+pub(crate) struct Core {
+    endpoint: quinn_proto::Endpoint,
+    noise: Arc<NoiseConfig>,
+    settings: TransportSettings,
+    send_window: u64,
+    limits: mux::Limits,
+    slots: Vec<Option<Connection>>,
+    /// Over for QUIC, but held: what had arrived can still be read.
+    lingering: BTreeMap<ConnectionKey, Connection>,
+    generation: u64,
+    pending_handshakes: usize,
+    /// Connections that may have something to send, each at most once.
+    ready: VecDeque<ConnectionKey>,
+    responses: VecDeque<(Bytes, PathAddress)>,
+    /// Datagrams of a first flight for a candidate that came late.
+    repeats: VecDeque<(Bytes, PathAddress)>,
+    timers: Timers,
+    events: VecDeque<CoreEvent>,
+    scratch: Vec<u8>,
+    dropped: Dropped,
+    wake: bool,
+}
+
+impl Core {
+    pub(crate) fn new(
+        noise: Arc<NoiseConfig>,
+        settings: TransportSettings,
+        send_window: u32,
+        limits: mux::Limits,
+    ) -> Result<Self, SettingsError> {
+        let settings = settings.send_window(send_window);
+        let server = noise.server_config(&settings)?;
+        let endpoint =
+            quinn_proto::Endpoint::new(noise.endpoint_config(), Some(server), true, None);
+        Ok(Self {
+            endpoint,
+            noise,
+            settings,
+            send_window: u64::from(send_window),
+            limits,
+            slots: Vec::new(),
+            lingering: BTreeMap::new(),
+            generation: 0,
+            pending_handshakes: 0,
+            ready: VecDeque::new(),
+            responses: VecDeque::new(),
+            repeats: VecDeque::new(),
+            timers: Timers::default(),
+            events: VecDeque::new(),
+            scratch: Vec::new(),
+            dropped: Dropped::default(),
+            wake: false,
+        })
+    }
+
+    /// Begins a connection to `peer`; it has no address yet, see [`Core::add_candidate`].
+    pub(crate) fn dial(
+        &mut self,
+        now: Instant,
+        peer: &DeviceId,
+    ) -> Result<ConnectionKey, DialError> {
+        if self.connections().count() >= MAX_CONNECTIONS {
+            return Err(DialError::TooManyConnections);
+        }
+        let config = self
+            .noise
+            .client_config(peer, &self.settings)
+            .map_err(|error| DialError::Configuration(error.to_string()))?;
+        let (handle, quic) = self
+            .endpoint
+            .connect(now, config, VIRTUAL_REMOTE, &peer.to_string())
+            .map_err(|error| DialError::Configuration(error.to_string()))?;
+        let key = self.insert(now, handle, quic, Paths::racing());
+        if let Some(connection) = self.get_mut(key) {
+            connection.initiated = true;
+            connection.peer = Some(*peer);
+        }
+        Ok(key)
+    }
+
+    /// Adds an address at which the peer of a connection may be reached.
+    pub(crate) fn add_candidate(&mut self, now: Instant, key: ConnectionKey, to: PathAddress) {
+        let Some(connection) = self.get_mut(key) else {
+            return;
+        };
+        let repeats = connection.paths.add_candidate(to);
+        self.repeats
+            .extend(repeats.into_iter().map(|datagram| (datagram, to)));
+        self.drive(now, key);
+    }
+
+    /// Takes one datagram from the network.
+    pub(crate) fn handle_datagram(
+        &mut self,
+        now: Instant,
+        from: PathAddress,
+        ecn: Option<EcnCodepoint>,
+        datagram: BytesMut,
+    ) {
+        if !accepts_version(&datagram) {
+            self.dropped.foreign += 1;
+            return;
+        }
+        self.scratch.clear();
+        let handled =
+            self.endpoint
+                .handle(now, VIRTUAL_REMOTE, None, ecn, datagram, &mut self.scratch);
+        match handled {
+            Some(DatagramEvent::ConnectionEvent(handle, event)) => {
+                self.handle_connection_datagram(now, from, handle, event);
+            }
+            Some(DatagramEvent::NewConnection(incoming)) => {
+                self.handle_incoming(now, from, incoming)
+            }
+            Some(DatagramEvent::Response(transmit)) => self.respond(transmit.size, from),
+            None => {}
+        }
+    }
+
+    fn handle_connection_datagram(
+        &mut self,
+        now: Instant,
+        from: PathAddress,
+        handle: ConnectionHandle,
+        event: quinn_proto::ConnectionEvent,
+    ) {
+        let Some(connection) = self.slots.get_mut(handle.0).and_then(Option::as_mut) else {
+            return;
+        };
+        let key = connection.key;
+        if connection.paths.is_current(&from) {
+            connection.quic.handle_event(event);
+            connection.paths.on_received(now, from, true);
+        } else {
+            let before = connection.authenticated_frames();
+            connection.quic.handle_event(event);
+            let authenticated = connection.authenticated_frames() != before;
+            if connection.paths.on_received(now, from, authenticated) == PathChange::Moved {
+                connection.quic.path_changed(now);
+            }
+        }
+        self.mark_ready(key);
+    }
+
+    fn handle_incoming(
+        &mut self,
+        now: Instant,
+        from: PathAddress,
+        incoming: quinn_proto::Incoming,
+    ) {
+        if self.pending_handshakes >= MAX_PENDING_HANDSHAKES
+            || self.connections().count() >= MAX_CONNECTIONS
+        {
+            self.dropped.over_limit += 1;
+            self.endpoint.ignore(incoming);
+            return;
+        }
+        self.scratch.clear();
+        match self.endpoint.accept(incoming, now, &mut self.scratch, None) {
+            Ok((handle, quic)) => {
+                let key = self.insert(now, handle, quic, Paths::settled(from, now));
+                self.pending_handshakes += 1;
+                self.mark_ready(key);
+            }
+            Err(error) => {
+                // The cause is answered only to those who could encrypt a first packet to us.
+                if let Some(transmit) = error.response.filter(|_| may_answer(&error.cause)) {
+                    self.respond(transmit.size, from);
+                }
+            }
+        }
+    }
+
+    fn respond(&mut self, len: usize, to: PathAddress) {
+        if self.responses.len() < MAX_RESPONSES {
+            self.responses
+                .push_back((Bytes::copy_from_slice(&self.scratch[..len]), to));
+        }
+    }
+
+    fn insert(
+        &mut self,
+        now: Instant,
+        handle: ConnectionHandle,
+        quic: quinn_proto::Connection,
+        paths: Paths,
+    ) -> ConnectionKey {
+        self.generation += 1;
+        let key = ConnectionKey {
+            slot: handle.0,
+            generation: self.generation,
+        };
+        if self.slots.len() <= handle.0 {
+            self.slots.resize_with(handle.0 + 1, || None);
+        }
+        self.slots[handle.0] = Some(Connection::new(
+            now,
+            key,
+            handle,
+            quic,
+            paths,
+            &self.limits,
+            self.send_window,
+        ));
+        key
+    }
+
+    /// Handles what is due at `now`.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        while let Some(key) = self.timers.expired(now) {
+            if let Some(connection) = self.get_mut(key) {
+                connection.handle_timeout(now);
+            }
+            self.drive(now, key);
+            // A deadline that stays in the past would spin: it is heard again after the next wake.
+            if self.timers.expired(now) == Some(key) {
+                break;
+            }
+        }
+    }
+
+    /// When [`Core::handle_timeout`] wants to be called.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// The next event, oldest first.
+    pub(crate) fn poll_event(&mut self) -> Option<CoreEvent> {
+        self.events.pop_front()
+    }
+
+    /// Handles all that waits on connections marked ready, without sending.
+    pub(crate) fn drive_ready(&mut self, now: Instant) {
+        for index in 0..self.ready.len() {
+            let key = self.ready[index];
+            self.drive(now, key);
+        }
+    }
+
+    /// The next batch to send, written to the start of `buffer`. `max_segments` is what the
+    /// kernel takes in one call.
+    pub(crate) fn poll_transmit(
+        &mut self,
+        now: Instant,
+        max_segments: usize,
+        buffer: &mut Vec<u8>,
+    ) -> Option<Outgoing> {
+        buffer.clear();
+        if let Some((datagram, to)) = self
+            .responses
+            .pop_front()
+            .or_else(|| self.repeats.pop_front())
+        {
+            buffer.extend_from_slice(&datagram);
+            return Some(Outgoing {
+                len: datagram.len(),
+                segment: None,
+                ecn: None,
+                destinations: Destinations::One(to),
+            });
+        }
+        while let Some(key) = self.ready.pop_front() {
+            let Some(connection) = self.get_mut(key) else {
+                continue;
+            };
+            if let Some(outgoing) = connection.poll_transmit(now, max_segments, buffer) {
+                // Behind the others: every connection gets its turn at the socket.
+                self.ready.push_back(key);
+                return Some(outgoing);
+            }
+            connection.ready = false;
+            self.drive(now, key);
+        }
+        None
+    }
+
+    /// Runs the machines of one connection until they have nothing to tell each other.
+    pub(crate) fn drive(&mut self, now: Instant, key: ConnectionKey) {
+        let Some(connection) = self.slots.get_mut(key.slot).and_then(Option::as_mut) else {
+            return;
+        };
+        if connection.key != key {
+            return;
+        }
+        let mut drained = false;
+        while let Some(event) = connection.quic.poll_endpoint_events() {
+            drained |= event.is_drained();
+            if let Some(reply) = self.endpoint.handle_event(connection.handle, event) {
+                connection.quic.handle_event(reply);
+            }
+        }
+        let was_handshaking = connection.phase == Phase::Handshaking;
+        while let Some(event) = connection.quic.poll() {
+            on_quic_event(connection, now, event, &mut self.events);
+        }
+        if was_handshaking && connection.phase != Phase::Handshaking && !connection.initiated {
+            self.pending_handshakes -= 1;
+        }
+        while let Some(event) = connection.mux.poll_event() {
+            self.events.push_back(CoreEvent::Mux { key, event });
+        }
+        if drained {
+            self.remove(key);
+            return;
+        }
+        let deadline = connection.deadline();
+        self.timers.set(key, &mut connection.deadline, deadline);
+        if connection.take_transmit_wish() {
+            self.mark_ready(key);
+        }
+    }
+
+    fn remove(&mut self, key: ConnectionKey) {
+        let Some(mut connection) = self.slots[key.slot].take() else {
+            return;
+        };
+        self.timers.set(key, &mut connection.deadline, None);
+        if connection.holders > 0 {
+            self.lingering.insert(key, connection);
+        }
+    }
+
+    /// Queues a connection to be asked for datagrams.
+    pub(crate) fn mark_ready(&mut self, key: ConnectionKey) {
+        if let Some(connection) = self.get_mut(key)
+            && !connection.ready
+        {
+            connection.ready = true;
+            self.ready.push_back(key);
+        }
+    }
+
+    /// Ends a connection now; the peer is told `code`.
+    pub(crate) fn close(&mut self, now: Instant, key: ConnectionKey, code: u32) {
+        let Some(connection) = self.get_mut(key) else {
+            return;
+        };
+        connection
+            .quic
+            .close(now, VarInt::from_u32(code), Bytes::new());
+        self.mark_ready(key);
+        self.drive(now, key);
+        let Some(connection) = self.get_mut(key) else {
+            return;
+        };
+        let was = std::mem::replace(&mut connection.phase, Phase::Ended);
+        if was == Phase::Handshaking && !connection.initiated {
+            self.pending_handshakes -= 1;
+        }
+        if was != Phase::Ended {
+            self.events.push_back(CoreEvent::Ended {
+                key,
+                fault: ConnectionFault::LocalClose,
+            });
+        }
+    }
+
+    /// Whether every connection has told its peer that it is over.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.responses.is_empty() && self.ready.is_empty()
+    }
+
+    pub(crate) fn get(&self, key: ConnectionKey) -> Option<&Connection> {
+        let live = self
+            .slots
+            .get(key.slot)
+            .and_then(Option::as_ref)
+            .filter(|c| c.key == key);
+        live.or_else(|| self.lingering.get(&key))
+    }
+
+    pub(crate) fn get_mut(&mut self, key: ConnectionKey) -> Option<&mut Connection> {
+        let live = self
+            .slots
+            .get_mut(key.slot)
+            .and_then(Option::as_mut)
+            .filter(|c| c.key == key);
+        live.or_else(|| self.lingering.get_mut(&key))
+    }
+
+    /// Every connection that QUIC still knows.
+    pub(crate) fn keys(&self) -> Vec<ConnectionKey> {
+        self.connections().map(|c| c.key).collect()
+    }
+
+    /// Notes that somebody holds a channel of the connection.
+    pub(crate) fn hold(&mut self, key: ConnectionKey) {
+        if let Some(connection) = self.get_mut(key) {
+            connection.holders += 1;
+        }
+    }
+
+    /// The opposite of [`Core::hold`]: the last one lets go of what lingers.
+    pub(crate) fn release(&mut self, key: ConnectionKey) {
+        if let Some(connection) = self.get_mut(key) {
+            connection.holders = connection.holders.saturating_sub(1);
+            if connection.holders == 0 {
+                self.lingering.remove(&key);
+            }
+        }
+    }
+
+    pub(crate) fn connections(&self) -> impl Iterator<Item = &Connection> {
+        self.slots.iter().flatten()
+    }
+
+    pub(crate) fn dropped(&self) -> Dropped {
+        self.dropped
+    }
+
+    /// Calls `action` with the channels of a connection and the link they run on. `None` when
+    /// the handshake is not done or the connection is gone; one that has ended can still be read
+    /// from while somebody holds it. What follows from it is handled when the
+    /// driver runs next; [`Core::take_wake`] says whether it has to.
+    pub(crate) fn with_mux<T>(
+        &mut self,
+        key: ConnectionKey,
+        action: impl FnOnce(&mut mux::Mux, &mut QuicLink<'_>) -> T,
+    ) -> Option<T> {
+        let live = self
+            .slots
+            .get_mut(key.slot)
+            .and_then(Option::as_mut)
+            .filter(|c| c.key == key);
+        let connection = live.or_else(|| self.lingering.get_mut(&key))?;
+        if connection.phase == Phase::Handshaking {
+            return None;
+        }
+        let result = connection.with_link(action);
+        while let Some(event) = connection.mux.poll_event() {
+            self.wake = true;
+            self.events.push_back(CoreEvent::Mux { key, event });
+        }
+        if connection.take_transmit_wish() {
+            self.wake = true;
+            self.mark_ready(key);
+        }
+        Some(result)
+    }
+
+    /// Whether something was queued from outside the driver since this was last asked.
+    pub(crate) fn take_wake(&mut self) -> bool {
+        std::mem::take(&mut self.wake)
+    }
+}
+
+fn on_quic_event(
+    connection: &mut Connection,
+    now: Instant,
+    event: QuicEvent,
+    events: &mut VecDeque<CoreEvent>,
+) {
+    let key = connection.key;
+    match event {
+        QuicEvent::HandshakeDataReady => {}
+        QuicEvent::Connected => match peer_identity(&connection.quic) {
+            Some(identity) => {
+                connection.on_established(now, identity.id);
+                let initiated = connection.initiated;
+                events.push_back(CoreEvent::Established {
+                    key,
+                    identity,
+                    initiated,
+                });
+            }
+            // A connection without a proved peer must not exist; treat it as a broken one.
+            None => connection
+                .quic
+                .close(now, VarInt::from_u32(0), Bytes::new()),
+        },
+        QuicEvent::ConnectionLost { reason } => {
+            if connection.phase != Phase::Ended {
+                connection.phase = Phase::Ended;
+                events.push_back(CoreEvent::Ended {
+                    key,
+                    fault: ConnectionFault::from(reason),
+                });
+            }
+        }
+        QuicEvent::Stream(event) => connection.on_stream_event(now, event),
+        QuicEvent::DatagramReceived => {
+            connection.on_link_event(now, mux::LinkEvent::DatagramReceived);
+        }
+        QuicEvent::DatagramsUnblocked => {
+            connection.on_link_event(now, mux::LinkEvent::DatagramsUnblocked);
+        }
+    }
+}
+
+/// Why a connection could not even be begun.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DialError {
+    /// [`MAX_CONNECTIONS`] are open.
+    #[error("too many connections are open (at most {MAX_CONNECTIONS})")]
+    TooManyConnections,
+    /// The transport refused the parameters.
+    #[error("{0}")]
+    Configuration(String),
+}

@@ -1,0 +1,233 @@
+//! One connection: its QUIC state, its channels, its paths, and what it wants next.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use dhtnet_channel_mux as mux;
+use dhtnet_identity::DeviceId;
+use quinn_proto::{ConnectionHandle, Dir, StreamEvent};
+
+use super::link::{QuicLink, from_quic};
+use super::path::Paths;
+use super::{ConnectionKey, Destinations, MAX_BATCH_BYTES, Outgoing};
+
+/// A connection with open channels sends at least this often, so that NAT mappings live (RFC 4787
+/// section 4.3 asks for two minutes, real ones give 30 s) and a dead peer is noticed.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+
+/// How far a connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Handshaking,
+    Established,
+    /// Closed or lost; only what QUIC still has to say is sent.
+    Ended,
+}
+
+/// One connection to one peer.
+pub(crate) struct Connection {
+    pub(crate) key: ConnectionKey,
+    pub(super) handle: ConnectionHandle,
+    pub(super) quic: quinn_proto::Connection,
+    pub(super) mux: mux::Mux,
+    pub(crate) paths: Paths,
+    pub(crate) phase: Phase,
+    /// Known from the start when we dial, from the handshake otherwise.
+    pub(crate) peer: Option<DeviceId>,
+    pub(crate) initiated: bool,
+    pub(crate) since: Instant,
+    /// Whether the handshake was ever done.
+    pub(crate) established: bool,
+    /// Channels that somebody holds.
+    pub(super) holders: usize,
+    next_keepalive: Instant,
+    /// Whether it stands in the queue of those that may have something to send.
+    pub(super) ready: bool,
+    pub(super) deadline: Option<Instant>,
+    interactive: BTreeSet<mux::StreamId>,
+    send_window: u64,
+    wants_transmit: bool,
+}
+
+impl Connection {
+    pub(super) fn new(
+        now: Instant,
+        key: ConnectionKey,
+        handle: ConnectionHandle,
+        quic: quinn_proto::Connection,
+        paths: Paths,
+        limits: &mux::Limits,
+        send_window: u64,
+    ) -> Self {
+        Self {
+            key,
+            handle,
+            mux: mux::Mux::new(side(quic.side()), limits.clone(), now),
+            quic,
+            paths,
+            phase: Phase::Handshaking,
+            peer: None,
+            initiated: false,
+            since: now,
+            established: false,
+            holders: 0,
+            next_keepalive: now + KEEPALIVE,
+            ready: false,
+            deadline: None,
+            interactive: BTreeSet::new(),
+            send_window,
+            wants_transmit: true,
+        }
+    }
+
+    /// Frames from packets that passed their AEAD: grows exactly when a packet was authentic.
+    pub(super) fn authenticated_frames(&self) -> u64 {
+        let rx = self.quic.stats().frame_rx;
+        rx.acks
+            + rx.crypto
+            + rx.stream
+            + rx.datagram
+            + rx.ping
+            + rx.connection_close
+            + rx.immediate_ack
+            + rx.max_data
+            + rx.max_stream_data
+            + rx.path_challenge
+            + rx.path_response
+            + rx.reset_stream
+            + rx.stop_sending
+    }
+
+    pub(super) fn on_established(&mut self, now: Instant, peer: DeviceId) {
+        self.phase = Phase::Established;
+        self.established = true;
+        self.next_keepalive = now + KEEPALIVE;
+        self.peer = Some(peer);
+        self.since = now;
+        self.on_link_event(now, mux::LinkEvent::Connected);
+    }
+
+    pub(super) fn on_stream_event(&mut self, now: Instant, event: StreamEvent) {
+        let event = match event {
+            StreamEvent::Opened { dir: Dir::Bi } => mux::LinkEvent::StreamOpened,
+            StreamEvent::Available { dir: Dir::Bi } => mux::LinkEvent::StreamsAvailable,
+            // The transport allows no one-way streams.
+            StreamEvent::Opened { dir: Dir::Uni } | StreamEvent::Available { dir: Dir::Uni } => {
+                return;
+            }
+            StreamEvent::Readable { id } => mux::LinkEvent::Readable(from_quic(id)),
+            StreamEvent::Writable { id } => mux::LinkEvent::Writable(from_quic(id)),
+            StreamEvent::Finished { id } => {
+                self.interactive.remove(&from_quic(id));
+                mux::LinkEvent::Finished(from_quic(id))
+            }
+            StreamEvent::Stopped { id, error_code } => mux::LinkEvent::Stopped(
+                from_quic(id),
+                u32::try_from(error_code.into_inner()).unwrap_or(u32::MAX),
+            ),
+        };
+        self.on_link_event(now, event);
+    }
+
+    pub(super) fn on_link_event(&mut self, now: Instant, event: mux::LinkEvent) {
+        self.with_link(|mux, link| mux.handle_link_event(link, now, event));
+    }
+
+    pub(super) fn with_link<T>(
+        &mut self,
+        action: impl FnOnce(&mut mux::Mux, &mut QuicLink<'_>) -> T,
+    ) -> T {
+        let max_datagram = self.quic.datagrams().max_size();
+        let mut link = QuicLink {
+            quic: &mut self.quic,
+            interactive: &mut self.interactive,
+            send_window: self.send_window,
+            transmit: &mut self.wants_transmit,
+            max_datagram,
+        };
+        action(&mut self.mux, &mut link)
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if self.quic.poll_timeout().is_some_and(|at| at <= now) {
+            self.quic.handle_timeout(now);
+            self.wants_transmit = true;
+        }
+        if self.phase != Phase::Established {
+            return;
+        }
+        if self.mux.poll_timeout().is_some_and(|(_, at)| at <= now) {
+            self.with_link(|mux, link| mux.handle_timeout(link, now));
+        }
+        if self.next_keepalive <= now {
+            self.next_keepalive = now + KEEPALIVE;
+            if self.mux.stats().channels > 0 {
+                self.quic.ping();
+                self.wants_transmit = true;
+            }
+        }
+    }
+
+    pub(super) fn deadline(&mut self) -> Option<Instant> {
+        let established = self.phase == Phase::Established;
+        let quic = self.quic.poll_timeout();
+        let mux = self
+            .mux
+            .poll_timeout()
+            .map(|(_, at)| at)
+            .filter(|_| established);
+        let keepalive = established.then_some(self.next_keepalive);
+        [quic, mux, keepalive].into_iter().flatten().min()
+    }
+
+    pub(super) fn take_transmit_wish(&mut self) -> bool {
+        std::mem::take(&mut self.wants_transmit)
+    }
+
+    pub(super) fn poll_transmit(
+        &mut self,
+        now: Instant,
+        max_segments: usize,
+        buffer: &mut Vec<u8>,
+    ) -> Option<Outgoing> {
+        if self.paths.destinations().is_empty() {
+            return None;
+        }
+        let mtu = usize::from(self.quic.current_mtu()).max(1);
+        let segments = max_segments.min(MAX_BATCH_BYTES / mtu).max(1);
+        let transmit = self.quic.poll_transmit(now, segments, buffer)?;
+        let destinations = match self.paths.destinations() {
+            [one] => Destinations::One(*one),
+            many => Destinations::Many(many.to_vec()),
+        };
+        if self.paths.current().is_none() {
+            let step = transmit.segment_size.unwrap_or(transmit.size).max(1);
+            for datagram in buffer[..transmit.size].chunks(step) {
+                self.paths.on_sent(datagram);
+            }
+        }
+        Some(Outgoing {
+            len: transmit.size,
+            segment: transmit.segment_size,
+            ecn: transmit.ecn,
+            destinations,
+        })
+    }
+
+    /// Traffic and path figures of QUIC.
+    pub(crate) fn stats(&self) -> quinn_proto::ConnectionStats {
+        self.quic.stats()
+    }
+
+    /// The channels.
+    pub(crate) fn mux(&self) -> &mux::Mux {
+        &self.mux
+    }
+}
+
+fn side(side: quinn_proto::Side) -> mux::Side {
+    match side {
+        quinn_proto::Side::Client => mux::Side::Initiator,
+        quinn_proto::Side::Server => mux::Side::Responder,
+    }
+}

@@ -1,0 +1,149 @@
+//! The only task that knows sockets and the clock: moves datagrams and time into the core, and
+//! what the core wants out again.
+
+mod sockets;
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Instant, SystemTime};
+
+use tokio::time::Sleep;
+
+pub(crate) use self::sockets::Sockets;
+use self::sockets::{Received, SendState};
+use crate::core::Outgoing;
+use crate::state::{Shared, State, close_code};
+
+/// Batches received before what is to be sent gets its turn: 32 messages of up to 64 KiB.
+const RECEIVE_ROUNDS: usize = 4;
+
+/// Batches sent before what was received gets its turn.
+const SEND_ROUNDS: usize = 16;
+
+/// Runs a node until nobody holds it.
+pub(crate) struct Driver {
+    shared: Arc<Shared>,
+    sockets: Sockets,
+    /// A batch that the socket could not take yet.
+    unsent: Option<Outgoing>,
+    buffer: Vec<u8>,
+    timer: Pin<Box<Sleep>>,
+    timer_at: Option<Instant>,
+}
+
+impl Driver {
+    pub(crate) fn new(shared: Arc<Shared>, sockets: Sockets) -> Self {
+        Self {
+            shared,
+            sockets,
+            unsent: None,
+            buffer: Vec::new(),
+            timer: Box::pin(tokio::time::sleep(std::time::Duration::ZERO)),
+            timer_at: None,
+        }
+    }
+
+    /// Ends when the last handle is gone and the peers were told.
+    pub(crate) async fn run(mut self) {
+        poll_fn(|cx| self.poll(cx)).await;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // Registered before anything is looked at: a wake from here on is a new round.
+        self.shared.wake.register(cx.waker());
+        let mut busy = false;
+        busy |= self.receive(cx);
+        let now = Instant::now();
+        let over = {
+            let shared = self.shared.clone();
+            let mut state = shared.lock();
+            if self.poll_timer(cx, now, &state) {
+                state.core.handle_timeout(now);
+            }
+            state.core.drive_ready(now);
+            state.pump(now, SystemTime::now());
+            if state.abandoned {
+                for key in state.core.keys() {
+                    state.core.close(now, key, close_code::DONE);
+                }
+                state.pump(now, SystemTime::now());
+            }
+            // What the events caused belongs to this round.
+            state.core.take_wake();
+            state.abandoned
+        };
+        let (more, blocked) = self.send(cx);
+        busy |= more;
+        self.shared.quiet.notify_waiters();
+        if over && !more && !blocked {
+            return Poll::Ready(());
+        }
+        let state = self.shared.clone();
+        let expired = self.poll_timer(cx, Instant::now(), &state.lock());
+        if busy || expired {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    /// Takes what the sockets have. Returns whether there is more.
+    fn receive(&mut self, cx: &mut Context<'_>) -> bool {
+        for _ in 0..RECEIVE_ROUNDS {
+            let now = Instant::now();
+            let shared = &self.shared;
+            let mut state = None;
+            let received = self.sockets.poll_receive(cx, |from, ecn, datagram| {
+                let state = state.get_or_insert_with(|| shared.lock());
+                state.core.handle_datagram(now, from, ecn, datagram);
+            });
+            if let Some(state) = &mut state {
+                state.core.drive_ready(now);
+            }
+            if received == Received::Nothing {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Sends what the core has. Returns whether there is more, and whether a socket is full.
+    fn send(&mut self, cx: &mut Context<'_>) -> (bool, bool) {
+        for _ in 0..SEND_ROUNDS {
+            if self.unsent.is_none() {
+                let now = Instant::now();
+                let segments = self.sockets.max_segments();
+                self.unsent =
+                    self.shared
+                        .lock()
+                        .core
+                        .poll_transmit(now, segments, &mut self.buffer);
+            }
+            let Some(outgoing) = &self.unsent else {
+                return (false, false);
+            };
+            if self.sockets.poll_send(cx, outgoing, &self.buffer) == SendState::Full {
+                return (false, true);
+            }
+            self.unsent = None;
+        }
+        (true, false)
+    }
+
+    /// Whether the core's deadline has come; otherwise the timer is set to it.
+    fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant, state: &State) -> bool {
+        let Some(deadline) = state.core.poll_timeout() else {
+            self.timer_at = None;
+            return false;
+        };
+        if deadline <= now {
+            return true;
+        }
+        if self.timer_at != Some(deadline) {
+            self.timer_at = Some(deadline);
+            self.timer.as_mut().reset(deadline.into());
+        }
+        self.timer.as_mut().poll(cx).is_ready()
+    }
+}

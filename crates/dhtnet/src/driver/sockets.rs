@@ -1,0 +1,256 @@
+//! The UDP sockets: one for each family, batches in and out.
+
+use std::fmt;
+use std::io::{self, IoSliceMut};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::task::{Context, Poll, ready};
+
+use bytes::BytesMut;
+use quinn_proto::EcnCodepoint;
+use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+
+use crate::core::Outgoing;
+use crate::core::path::PathAddress;
+use crate::error::BuildError;
+
+/// Socket buffers asked for, in bytes; the system may give less. At 1 GB/s this is 4 ms of data,
+/// about the time for which a busy machine keeps the driver from running.
+const SOCKET_BUFFER: usize = 4 << 20;
+
+/// Room for one message: 64 KiB, the most that segmentation offload joins.
+const MESSAGE_LEN: usize = 1 << 16;
+
+/// Ports tried for a second family when the system chose the first's.
+const PORT_TRIES: usize = 16;
+
+/// Whether a receive round found something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Received {
+    Something,
+    Nothing,
+}
+
+/// Whether a batch left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SendState {
+    /// It left, or can never leave: QUIC repeats what matters.
+    Gone,
+    /// The socket is full; the task is woken when it is not.
+    Full,
+}
+
+struct OneSocket {
+    io: UdpSocket,
+    state: UdpSocketState,
+    local: SocketAddr,
+}
+
+/// One socket for each family that is in use.
+pub(crate) struct Sockets {
+    all: Vec<OneSocket>,
+    /// Untouched memory costs nothing: pages come into being when messages fill them.
+    buffer: Box<[u8]>,
+}
+
+impl fmt::Debug for Sockets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.all.iter().map(|s| s.local))
+            .finish()
+    }
+}
+
+impl Sockets {
+    /// Binds `address`; `[::]:p` stands for both families on one port.
+    pub(crate) fn bind(address: SocketAddr) -> Result<Self, BuildError> {
+        let failed = |source| BuildError::Bind { address, source };
+        let all = if address.ip() == Ipv6Addr::UNSPECIFIED {
+            bind_both(address.port()).map_err(failed)?
+        } else {
+            vec![OneSocket::bind(address).map_err(failed)?]
+        };
+        Ok(Self {
+            all,
+            buffer: vec![0; MESSAGE_LEN * BATCH_SIZE].into_boxed_slice(),
+        })
+    }
+
+    pub(crate) fn local_addresses(&self) -> Vec<SocketAddr> {
+        self.all.iter().map(|socket| socket.local).collect()
+    }
+
+    /// Datagrams that the kernel takes in one call.
+    pub(super) fn max_segments(&self) -> usize {
+        self.all
+            .iter()
+            .map(|socket| socket.state.max_gso_segments())
+            .min()
+            .unwrap_or(1)
+    }
+
+    /// Receives one batch from each socket and hands on every datagram in it.
+    pub(super) fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut each: impl FnMut(PathAddress, Option<EcnCodepoint>, BytesMut),
+    ) -> Received {
+        let mut received = Received::Nothing;
+        for socket in &self.all {
+            let mut metas = [RecvMeta::default(); BATCH_SIZE];
+            let count = match socket.poll_batch(cx, &mut self.buffer, &mut metas) {
+                Poll::Ready(Ok(count)) => count,
+                // An error of one message (an ICMP report) is no reason to stop receiving.
+                Poll::Ready(Err(error)) => {
+                    tracing::debug!(%error, "receiving failed");
+                    continue;
+                }
+                Poll::Pending => continue,
+            };
+            received = Received::Something;
+            let messages = self.buffer.chunks(MESSAGE_LEN).zip(&metas[..count]);
+            for (message, meta) in messages {
+                let from = PathAddress {
+                    remote: meta.addr,
+                    local_ip: meta.dst_ip,
+                };
+                // One copy into memory that the datagrams of the message share.
+                let mut rest = BytesMut::from(&message[..meta.len]);
+                while !rest.is_empty() {
+                    let datagram = rest.split_to(meta.stride.clamp(1, rest.len()));
+                    each(from, meta.ecn.map(ecn_in), datagram);
+                }
+            }
+        }
+        received
+    }
+
+    /// Sends a batch to each of its destinations.
+    pub(super) fn poll_send(
+        &self,
+        cx: &mut Context<'_>,
+        outgoing: &Outgoing,
+        buffer: &[u8],
+    ) -> SendState {
+        for to in outgoing.destinations.as_slice() {
+            let Some(socket) = self
+                .all
+                .iter()
+                .find(|s| s.local.is_ipv4() == to.remote.is_ipv4())
+            else {
+                continue;
+            };
+            let transmit = Transmit {
+                destination: to.remote,
+                ecn: outgoing.ecn.map(ecn_out),
+                contents: &buffer[..outgoing.len],
+                segment_size: outgoing.segment,
+                src_ip: to.local_ip,
+            };
+            match socket.poll_send(cx, &transmit) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => {
+                    tracing::trace!(%error, to = %to.remote, len = outgoing.len, "sending failed");
+                }
+                Poll::Pending => return SendState::Full,
+            }
+        }
+        SendState::Gone
+    }
+}
+
+impl OneSocket {
+    fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::DGRAM,
+            Some(Protocol::UDP),
+        )?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        // Smaller buffers cost speed, not function.
+        let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
+        let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+        let io = UdpSocket::from_std(socket.into())?;
+        let state = UdpSocketState::new(UdpSockRef::from(&io))?;
+        let local = io.local_addr()?;
+        Ok(Self { io, state, local })
+    }
+
+    fn poll_batch(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+        metas: &mut [RecvMeta; BATCH_SIZE],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.io.poll_recv_ready(cx))?;
+            let received = self.io.try_io(Interest::READABLE, || {
+                let mut messages = buffer.chunks_mut(MESSAGE_LEN);
+                let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
+                    std::array::from_fn(|_| IoSliceMut::new(messages.next().unwrap_or_default()));
+                self.state
+                    .recv(UdpSockRef::from(&self.io), &mut slices, metas)
+            });
+            match received {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                other => return Poll::Ready(other),
+            }
+        }
+    }
+
+    fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let sent = self.io.try_io(Interest::WRITABLE, || {
+                self.state.try_send(UdpSockRef::from(&self.io), transmit)
+            });
+            match sent {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.io.poll_send_ready(cx))?;
+                }
+                other => return Poll::Ready(other),
+            }
+        }
+    }
+}
+
+/// Both families on one port; IPv4 alone where there is no IPv6.
+fn bind_both(port: u16) -> io::Result<Vec<OneSocket>> {
+    let mut last = None;
+    for _ in 0..PORT_TRIES {
+        let v6 = match OneSocket::bind((Ipv6Addr::UNSPECIFIED, port).into()) {
+            Ok(v6) => v6,
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
+            Err(_) => return Ok(vec![OneSocket::bind((Ipv4Addr::UNSPECIFIED, port).into())?]),
+        };
+        match OneSocket::bind((Ipv4Addr::UNSPECIFIED, v6.local.port()).into()) {
+            Ok(v4) => return Ok(vec![v6, v4]),
+            Err(error) if port == 0 && error.kind() == io::ErrorKind::AddrInUse => {
+                last = Some(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| io::ErrorKind::AddrInUse.into()))
+}
+
+fn ecn_in(ecn: quinn_udp::EcnCodepoint) -> EcnCodepoint {
+    match ecn {
+        quinn_udp::EcnCodepoint::Ect0 => EcnCodepoint::Ect0,
+        quinn_udp::EcnCodepoint::Ect1 => EcnCodepoint::Ect1,
+        quinn_udp::EcnCodepoint::Ce => EcnCodepoint::Ce,
+    }
+}
+
+fn ecn_out(ecn: EcnCodepoint) -> quinn_udp::EcnCodepoint {
+    match ecn {
+        EcnCodepoint::Ect0 => quinn_udp::EcnCodepoint::Ect0,
+        EcnCodepoint::Ect1 => quinn_udp::EcnCodepoint::Ect1,
+        EcnCodepoint::Ce => quinn_udp::EcnCodepoint::Ce,
+    }
+}

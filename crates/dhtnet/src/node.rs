@@ -1,0 +1,321 @@
+//! A node: one device on the network, and what can be asked of it.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use dhtnet_channel_mux::{ChannelRequest, CloseCode, DeclineReason};
+use dhtnet_identity::policy::{OwnedAction, Policy};
+use dhtnet_identity::{DeviceId, DeviceKey, PeerAddress};
+use tokio::task::JoinHandle;
+
+use crate::builder::NodeBuilder;
+use crate::channel::Channel;
+use crate::connect::{self, ConnectOptions};
+use crate::core::{ConnectionKey, Phase};
+use crate::discovery::{Announcement, Discovery};
+use crate::error::{ConnectError, ListenError};
+use crate::events::{Event, Events};
+use crate::listener::{Incoming, Listener};
+use crate::report::{ChannelReport, ConnectionReport};
+use crate::state::{ActionOf, DialFailure, Offer, Shared, close_code, default_action};
+
+/// How long [`Node::shutdown`] waits for channels to end before it cuts them.
+pub const SHUTDOWN_LIMIT: Duration = Duration::from_secs(3);
+
+/// How long the last packets may take to leave.
+const FLUSH_LIMIT: Duration = Duration::from_millis(500);
+
+/// What keeps the driver running: held by nodes, channels and listeners.
+#[derive(Clone)]
+pub(crate) struct Handle(Arc<Running>);
+
+struct Running {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shared.lock().abandoned = true;
+        self.shared.wake.wake();
+    }
+}
+
+impl Handle {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self(Arc::new(Running { shared }))
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.0.shared
+    }
+
+    /// The time. The only clock of the handles; the core is told.
+    pub(crate) fn now(&self) -> Instant {
+        Instant::now()
+    }
+}
+
+/// A device on the network. Cheap to clone; all clones are the same node.
+///
+/// When the last clone, channel and listener is dropped the node closes at once.
+/// [`Node::shutdown`] closes it with everything delivered first.
+#[derive(Clone)]
+pub struct Node {
+    pub(crate) handle: Handle,
+    pub(crate) parts: Arc<Parts>,
+}
+
+/// What only the node itself uses.
+pub(crate) struct Parts {
+    pub(crate) sources: Vec<Arc<dyn Discovery>>,
+    pub(crate) local_addresses: Vec<SocketAddr>,
+    pub(crate) driver: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Node({}, {:?})",
+            self.id().short(),
+            self.parts.local_addresses
+        )
+    }
+}
+
+impl Node {
+    /// Begins a node for the device with this key.
+    pub fn builder(key: DeviceKey) -> NodeBuilder {
+        NodeBuilder::new(key)
+    }
+
+    /// This device's id.
+    pub fn id(&self) -> DeviceId {
+        self.handle.shared().own
+    }
+
+    /// The addresses of the sockets, one for each family, with the real port.
+    pub fn local_addresses(&self) -> Vec<SocketAddr> {
+        self.parts.local_addresses.clone()
+    }
+
+    /// Addresses under which others may reach this device now: those of the interfaces, with the
+    /// sockets' ports. Good as hints in a [`PeerAddress`]. Loopback addresses only if the node is
+    /// bound to one.
+    pub fn reachable_addresses(&self) -> Vec<SocketAddr> {
+        crate::interfaces::reachable(&self.parts.local_addresses)
+    }
+
+    /// Opens a channel to `peer` and waits until it is accepted, at most 30 s.
+    ///
+    /// All callers share one connection to a peer: the first makes it, the others join. The
+    /// peer's address is looked for in all sources at once, and the first address that answers
+    /// with the peer's key is used. Cancel-safe: dropping the future withdraws the request.
+    ///
+    /// # Errors
+    /// [`ConnectError`], which tells how far it came.
+    pub async fn connect(
+        &self,
+        peer: &PeerAddress,
+        request: ChannelRequest,
+    ) -> Result<Channel, ConnectError> {
+        self.connect_with(peer, request, ConnectOptions::default())
+            .await
+    }
+
+    /// As [`Node::connect`], with a time limit or an early return.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn connect_with(
+        &self,
+        peer: &PeerAddress,
+        request: ChannelRequest,
+        options: ConnectOptions,
+    ) -> Result<Channel, ConnectError> {
+        connect::connect(self, peer, request, options).await
+    }
+
+    /// Waits for channels with this name. The policy is asked before a request is handed out: a
+    /// name with a dot (`myapp.sync`) is the action of that name, any other is the action
+    /// `channel` with the name as its parameter.
+    ///
+    /// # Errors
+    /// [`ListenError`].
+    pub fn listen(&self, name: &str) -> Result<Listener, ListenError> {
+        self.listen_with(name, Arc::new(|request| Ok(default_action(request))))
+    }
+
+    /// As [`Node::listen`], with the action for the policy taken from each request; the closure
+    /// declines what it cannot read.
+    ///
+    /// # Errors
+    /// [`ListenError`].
+    pub fn listen_as(
+        &self,
+        name: &str,
+        action_of: impl Fn(&ChannelRequest) -> Result<OwnedAction, DeclineReason>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Result<Listener, ListenError> {
+        self.listen_with(name, Arc::new(action_of))
+    }
+
+    fn listen_with(&self, name: &str, action_of: ActionOf) -> Result<Listener, ListenError> {
+        ChannelRequest::stream(name)
+            .validate()
+            .map_err(ListenError::InvalidName)?;
+        let mut state = self.handle.shared().lock();
+        if state.closing {
+            return Err(ListenError::ShuttingDown);
+        }
+        if !state.listeners.insert(name, action_of) {
+            return Err(ListenError::NameTaken);
+        }
+        drop(state);
+        let announcement = Announcement {
+            id: self.id(),
+            addresses: self.parts.local_addresses.clone(),
+        };
+        for source in &self.parts.sources {
+            source.announce(&announcement);
+        }
+        Ok(Listener::new(self.handle.clone(), name.to_owned()))
+    }
+
+    /// The connections that are up.
+    pub fn connections(&self) -> Vec<ConnectionReport> {
+        let (state, now) = (self.handle.shared().lock(), self.handle.now());
+        state
+            .core
+            .connections()
+            .filter_map(|c| ConnectionReport::from_connection(c, now))
+            .collect()
+    }
+
+    /// The channels of all connections.
+    pub fn channels(&self) -> Vec<ChannelReport> {
+        let (state, now) = (self.handle.shared().lock(), self.handle.now());
+        state
+            .core
+            .connections()
+            .flat_map(|c| ChannelReport::all(c, now))
+            .collect()
+    }
+
+    /// Measures one round trip to a connected peer, through both programs. `None` when there is
+    /// no connection to it, or when it is lost meanwhile. Waits as long as the connection lives.
+    pub async fn ping(&self, peer: &DeviceId) -> Option<Duration> {
+        let (shared, now) = (self.handle.shared(), self.handle.now());
+        let (connection, nonce) = shared.with(|state| {
+            let connection = state.peers.primary(peer)?;
+            let nonce = state
+                .core
+                .with_mux(connection, |mux, link| mux.ping(link, now).ok())
+                .flatten()?;
+            state.channels.begin_ping(connection, nonce);
+            Some((connection, nonce))
+        })?;
+        let rtt =
+            std::future::poll_fn(|cx| shared.lock().channels.poll_ping(connection, nonce, cx))
+                .await;
+        shared.lock().channels.end_ping(connection, nonce);
+        rtt
+    }
+
+    /// Subscribes to what happens from now on. At most 256 events wait for a subscriber; older
+    /// ones are dropped and counted.
+    pub fn events(&self) -> Events {
+        Events::new(self.handle.shared().lock().events.subscribe())
+    }
+
+    /// Replaces the policy. Connections that peers began and that it does not admit end at once.
+    pub fn set_policy(&self, policy: Policy) {
+        let (now, wall) = (self.handle.now(), SystemTime::now());
+        self.handle.shared().with(|state| {
+            state.policy = Arc::new(policy);
+            let refused: Vec<(ConnectionKey, DeviceId)> = state
+                .core
+                .connections()
+                .filter(|c| c.phase == Phase::Established && !c.initiated)
+                .filter_map(|c| c.peer.map(|peer| (c.key, peer)))
+                .filter(|(_, peer)| !state.policy.admits_at(peer, wall).is_allowed())
+                .collect();
+            for (key, peer) in refused {
+                state.tell(Event::Refused { peer, action: None });
+                state.core.close(now, key, close_code::REFUSED);
+            }
+        });
+    }
+
+    /// Ends the node in good order: no new channels, those that are ending get
+    /// [`SHUTDOWN_LIMIT`] to deliver what was written, peers are told, sockets are closed.
+    pub async fn shutdown(&self) {
+        for source in &self.parts.sources {
+            source.close();
+        }
+        self.begin_shutdown();
+        self.wait_until(SHUTDOWN_LIMIT, |state| {
+            !state.core.connections().any(|c| c.phase != Phase::Ended)
+        })
+        .await;
+        self.close_all();
+        self.wait_until(FLUSH_LIMIT, |state| state.core.is_quiet())
+            .await;
+        self.handle.shared().lock().abandoned = true;
+        self.handle.shared().wake.wake();
+        if let Some(driver) = self.parts.driver.lock().await.take() {
+            // A driver that panicked has reported that itself.
+            let _ = driver.await;
+        }
+    }
+
+    fn begin_shutdown(&self) {
+        let now = self.handle.now();
+        let unanswered: Vec<Offer> = self.handle.shared().with(|state| {
+            state.closing = true;
+            for attempt in state.dials.fail_all(&DialFailure::ShuttingDown) {
+                state.core.close(now, attempt, close_code::DONE);
+            }
+            let offers = state.listeners.clear();
+            for key in state.core.keys() {
+                state.close_gracefully(now, key, CloseCode::Shutdown);
+            }
+            offers
+        });
+        for offer in unanswered {
+            drop(Incoming::unanswered(self.handle.clone(), offer));
+        }
+    }
+
+    fn close_all(&self) {
+        let now = self.handle.now();
+        self.handle.shared().with(|state| {
+            for key in state.core.keys() {
+                state.core.close(now, key, close_code::DONE);
+            }
+        });
+    }
+
+    /// Waits until `done`, at most `limit`. The driver wakes it after each round.
+    async fn wait_until(&self, limit: Duration, done: impl Fn(&crate::state::State) -> bool) {
+        let shared = self.handle.shared();
+        let finished = async {
+            loop {
+                let quiet = shared.quiet.notified();
+                tokio::pin!(quiet);
+                quiet.as_mut().enable();
+                if done(&shared.lock()) {
+                    return;
+                }
+                shared.wake.wake();
+                quiet.await;
+            }
+        };
+        // Running out of time is an expected outcome: what is left is cut by the caller.
+        let _ = tokio::time::timeout(limit, finished).await;
+    }
+}

@@ -1,0 +1,241 @@
+//! Connects that are under way: one attempt a peer, whoever waits for it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use dhtnet_identity::DeviceId;
+use tokio::sync::{Notify, oneshot};
+
+use crate::core::ConnectionKey;
+use crate::error::EndReason;
+
+/// Callers that may wait for the connection to one peer.
+pub(crate) const MAX_WAITERS: usize = 4_096;
+
+/// Why an attempt is over without a connection.
+#[derive(Debug, Clone)]
+pub(crate) enum DialFailure {
+    /// Nothing gave an address, or no address answered.
+    NotReached {
+        addresses: Vec<SocketAddr>,
+    },
+    /// It was answered and failed.
+    Handshake(EndReason),
+    /// A bound of this node.
+    AtLimit(String),
+    ShuttingDown,
+}
+
+/// What a waiter hears.
+pub(crate) type DialOutcome = Result<ConnectionKey, DialFailure>;
+
+#[derive(Debug)]
+struct Dial {
+    attempt: Option<ConnectionKey>,
+    addresses: Vec<SocketAddr>,
+    fault: Option<EndReason>,
+    waiters: Vec<oneshot::Sender<DialOutcome>>,
+    changed: Arc<Notify>,
+}
+
+/// All attempts, by peer.
+#[derive(Debug, Default)]
+pub(crate) struct Dials {
+    dials: BTreeMap<DeviceId, Dial>,
+}
+
+/// What a caller gets who wants a connection.
+#[derive(Debug)]
+pub(crate) struct Joined {
+    pub(crate) outcome: oneshot::Receiver<DialOutcome>,
+    /// Given to the first caller, who has to run the attempt.
+    pub(crate) lead: Option<Arc<Notify>>,
+}
+
+impl Dials {
+    /// Waits for the connection to `peer` together with all others who do. `None` when
+    /// [`MAX_WAITERS`] wait already.
+    pub(crate) fn join(&mut self, peer: DeviceId) -> Option<Joined> {
+        let (sender, outcome) = oneshot::channel();
+        let mut lead = None;
+        let dial = self.dials.entry(peer).or_insert_with(|| {
+            let changed = Arc::new(Notify::new());
+            lead = Some(changed.clone());
+            Dial {
+                attempt: None,
+                addresses: Vec::new(),
+                fault: None,
+                waiters: Vec::new(),
+                changed,
+            }
+        });
+        dial.waiters.retain(|w| !w.is_closed());
+        if dial.waiters.len() >= MAX_WAITERS {
+            return None;
+        }
+        dial.waiters.push(sender);
+        Some(Joined { outcome, lead })
+    }
+
+    /// Whether somebody still waits for `peer`.
+    pub(crate) fn is_wanted(&self, peer: &DeviceId) -> bool {
+        self.dials
+            .get(peer)
+            .is_some_and(|d| d.waiters.iter().any(|w| !w.is_closed()))
+    }
+
+    /// Notes an address that was found; returns the attempt that runs, if one does.
+    pub(crate) fn on_address(
+        &mut self,
+        peer: &DeviceId,
+        address: SocketAddr,
+    ) -> Option<ConnectionKey> {
+        let dial = self.dials.get_mut(peer)?;
+        if !dial.addresses.contains(&address) {
+            dial.addresses.push(address);
+        }
+        dial.attempt
+    }
+
+    pub(crate) fn set_attempt(&mut self, peer: &DeviceId, key: ConnectionKey) {
+        if let Some(dial) = self.dials.get_mut(peer) {
+            dial.attempt = Some(key);
+            dial.fault = None;
+        }
+    }
+
+    /// The addresses known so far.
+    pub(crate) fn addresses(&self, peer: &DeviceId) -> Vec<SocketAddr> {
+        self.dials
+            .get(peer)
+            .map(|d| d.addresses.clone())
+            .unwrap_or_default()
+    }
+
+    /// What ended the last attempt, when none runs now.
+    pub(crate) fn fault(&self, peer: &DeviceId) -> Option<EndReason> {
+        self.dials.get(peer)?.fault.clone()
+    }
+
+    /// The peer is connected: tells all waiters. Returns our own attempt if another connection,
+    /// one that the peer began, was faster.
+    pub(crate) fn on_connected(
+        &mut self,
+        peer: &DeviceId,
+        key: ConnectionKey,
+    ) -> Option<ConnectionKey> {
+        let dial = self.dials.remove(peer)?;
+        for waiter in dial.waiters {
+            // A caller that gave up is no error.
+            let _ = waiter.send(Ok(key));
+        }
+        dial.changed.notify_one();
+        dial.attempt.filter(|attempt| *attempt != key)
+    }
+
+    /// An attempt is over without success.
+    pub(crate) fn on_attempt_failed(
+        &mut self,
+        peer: &DeviceId,
+        key: ConnectionKey,
+        reason: &EndReason,
+    ) {
+        if let Some(dial) = self.dials.get_mut(peer)
+            && dial.attempt == Some(key)
+        {
+            dial.attempt = None;
+            dial.fault = Some(reason.clone());
+            dial.changed.notify_one();
+        }
+    }
+
+    /// Gives up: tells all waiters. Returns the attempt that still runs.
+    pub(crate) fn fail(&mut self, peer: &DeviceId, failure: &DialFailure) -> Option<ConnectionKey> {
+        let dial = self.dials.remove(peer)?;
+        for waiter in dial.waiters {
+            let _ = waiter.send(Err(failure.clone()));
+        }
+        dial.changed.notify_one();
+        dial.attempt
+    }
+
+    /// Gives up on all peers; returns the attempts that still run.
+    pub(crate) fn fail_all(&mut self, failure: &DialFailure) -> Vec<ConnectionKey> {
+        let peers: Vec<DeviceId> = self.dials.keys().copied().collect();
+        peers
+            .iter()
+            .filter_map(|peer| self.fail(peer, failure))
+            .collect()
+    }
+
+    pub(crate) fn contains(&self, peer: &DeviceId) -> bool {
+        self.dials.contains_key(peer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use dhtnet_identity::DeviceKey;
+
+    use super::*;
+
+    fn peer() -> DeviceId {
+        DeviceKey::from_seed(&[3; 32]).id()
+    }
+
+    fn key(generation: u64) -> ConnectionKey {
+        ConnectionKey {
+            slot: 0,
+            generation,
+        }
+    }
+
+    #[test]
+    fn one_caller_leads_and_all_hear_the_outcome() {
+        let mut dials = Dials::default();
+        let mut first = dials.join(peer()).unwrap();
+        let mut second = dials.join(peer()).unwrap();
+        assert!(first.lead.is_some() && second.lead.is_none());
+        assert_eq!(dials.on_connected(&peer(), key(1)), None);
+        assert_eq!(first.outcome.try_recv().unwrap().unwrap(), key(1));
+        assert_eq!(second.outcome.try_recv().unwrap().unwrap(), key(1));
+        assert!(!dials.contains(&peer()));
+    }
+
+    #[test]
+    fn an_incoming_connection_ends_the_own_attempt() {
+        let mut dials = Dials::default();
+        let joined = dials.join(peer()).unwrap();
+        dials.set_attempt(&peer(), key(1));
+        assert_eq!(dials.on_connected(&peer(), key(2)), Some(key(1)));
+        drop(joined);
+    }
+
+    #[test]
+    fn nobody_waiting_is_noticed_and_a_failed_attempt_is_remembered() {
+        let mut dials = Dials::default();
+        let joined = dials.join(peer()).unwrap();
+        dials.set_attempt(&peer(), key(1));
+        dials.on_attempt_failed(&peer(), key(9), &EndReason::TimedOut);
+        assert_eq!(dials.fault(&peer()), None);
+        dials.on_attempt_failed(&peer(), key(1), &EndReason::TimedOut);
+        assert_eq!(dials.fault(&peer()), Some(EndReason::TimedOut));
+        assert!(dials.is_wanted(&peer()));
+        drop(joined);
+        assert!(!dials.is_wanted(&peer()));
+    }
+
+    #[test]
+    fn the_waiters_of_one_peer_are_bounded() {
+        let mut dials = Dials::default();
+        let all: Vec<_> = (0..MAX_WAITERS)
+            .map(|_| dials.join(peer()).unwrap())
+            .collect();
+        assert!(dials.join(peer()).is_none());
+        drop(all);
+        assert!(dials.join(peer()).is_some());
+    }
+}

@@ -1,0 +1,8 @@
+//! Nodes on the loopback interface, through real sockets.
+#![allow(clippy::unwrap_used)]
+
+mod channels;
+mod connecting;
+mod pair;
+mod policy;
+mod shutdown;
