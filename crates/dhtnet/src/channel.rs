@@ -49,7 +49,7 @@ impl Held {
         request: ChannelRequest,
         accepted: bool,
     ) -> Arc<Self> {
-        state.channels.insert(key, Cell::new(peer, accepted));
+        state.channels.insert(key, Cell::new(accepted));
         state.core.hold(key.connection);
         Arc::new(Self {
             handle,

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::report::DropReport;
 use bytes::{Bytes, BytesMut};
 use dhtnet_channel_mux as mux;
 use dhtnet_identity::DeviceId;
@@ -102,15 +103,6 @@ impl Destinations {
     }
 }
 
-/// Counters of what was dropped, by reason.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Dropped {
-    /// Not our version of the protocol, or not QUIC at all.
-    pub(crate) foreign: u64,
-    /// A first packet beyond [`MAX_PENDING_HANDSHAKES`] or [`MAX_CONNECTIONS`].
-    pub(crate) over_limit: u64,
-}
-
 /// The sans-IO node.
 pub(crate) struct Core {
     endpoint: quinn_proto::Endpoint,
@@ -131,7 +123,7 @@ pub(crate) struct Core {
     timers: Timers,
     events: VecDeque<CoreEvent>,
     scratch: Vec<u8>,
-    dropped: Dropped,
+    dropped: DropReport,
     wake: bool,
 }
 
@@ -162,7 +154,7 @@ impl Core {
             timers: Timers::default(),
             events: VecDeque::new(),
             scratch: Vec::new(),
-            dropped: Dropped::default(),
+            dropped: DropReport::default(),
             wake: false,
         })
     }
@@ -518,7 +510,7 @@ impl Core {
         self.slots.iter().flatten()
     }
 
-    pub(crate) fn dropped(&self) -> Dropped {
+    pub(crate) fn dropped(&self) -> DropReport {
         self.dropped
     }
 

@@ -30,4 +30,4 @@ pub use crate::error::{
 pub use crate::events::{Event, Events};
 pub use crate::listener::{Incoming, Listener};
 pub use crate::node::{Node, SHUTDOWN_LIMIT};
-pub use crate::report::{ChannelReport, ConnectionReport, PathKind, PathReport};
+pub use crate::report::{ChannelReport, ConnectionReport, DropReport, PathKind, PathReport};

@@ -18,7 +18,7 @@ use crate::discovery::{Announcement, Discovery};
 use crate::error::{ConnectError, ListenError};
 use crate::events::{Event, Events};
 use crate::listener::{Incoming, Listener};
-use crate::report::{ChannelReport, ConnectionReport};
+use crate::report::{ChannelReport, ConnectionReport, DropReport};
 use crate::state::{ActionOf, DialFailure, Offer, Shared, close_code, default_action};
 
 /// How long [`Node::shutdown`] waits for channels to end before it cuts them.
@@ -138,9 +138,8 @@ impl Node {
         connect::connect(self, peer, request, options).await
     }
 
-    /// Waits for channels with this name. The policy is asked before a request is handed out: a
-    /// name with a dot (`myapp.sync`) is the action of that name, any other is the action
-    /// `channel` with the name as its parameter.
+    /// Waits for channels with this name. The policy is asked before a request is handed out;
+    /// the action is the name.
     ///
     /// # Errors
     /// [`ListenError`].
@@ -176,10 +175,7 @@ impl Node {
             return Err(ListenError::NameTaken);
         }
         drop(state);
-        let announcement = Announcement {
-            id: self.id(),
-            addresses: self.parts.local_addresses.clone(),
-        };
+        let announcement = Announcement::new(self.id(), self.local_addresses());
         for source in &self.parts.sources {
             source.announce(&announcement);
         }
@@ -204,6 +200,11 @@ impl Node {
             .connections()
             .flat_map(|c| ChannelReport::all(c, now))
             .collect()
+    }
+
+    /// What was dropped since the start, by reason.
+    pub fn dropped(&self) -> DropReport {
+        self.handle.shared().lock().core.dropped()
     }
 
     /// Measures one round trip to a connected peer, through both programs. `None` when there is

@@ -115,6 +115,16 @@ impl ConnectionReport {
     }
 }
 
+/// What a node dropped because of a bound or because it is not for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct DropReport {
+    /// Datagrams that are not of this protocol's version, or not QUIC at all.
+    pub foreign: u64,
+    /// First packets beyond the bound of connections or of unfinished handshakes.
+    pub over_limit: u64,
+}
+
 /// One channel, at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

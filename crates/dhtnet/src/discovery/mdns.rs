@@ -263,7 +263,7 @@ mod tests {
         let question = subtype(&id);
         assert_eq!(
             question,
-            "_ktmk6yxsaxhbdfoezxo6qp4nzhxgqyzp._sub._dhtnet._udp.local."
+            "_n5jkb5sr3t6gi2gppncq3xh2njaevjwx._sub._dhtnet._udp.local."
         );
         let label = question.split('.').next().unwrap();
         assert!(label.len() <= 63);

@@ -5,7 +5,6 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use dhtnet_channel_mux::{self as mux, DeclineReason};
-use dhtnet_identity::DeviceId;
 
 use crate::core::{ChannelKey, ConnectionKey};
 use crate::error::{ChannelError, EndReason};
@@ -28,7 +27,6 @@ const INTERESTS: usize = 4;
 /// One channel that somebody holds.
 #[derive(Debug)]
 pub(crate) struct Cell {
-    pub(crate) peer: DeviceId,
     pub(crate) accepted: bool,
     pub(crate) declined: Option<DeclineReason>,
     pub(crate) finished: bool,
@@ -39,9 +37,8 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
-    pub(crate) fn new(peer: DeviceId, accepted: bool) -> Self {
+    pub(crate) fn new(accepted: bool) -> Self {
         Self {
-            peer,
             accepted,
             declined: None,
             finished: false,

@@ -120,12 +120,7 @@ impl Listeners {
     }
 }
 
-/// A channel name with a dot (`dnc.pipe`, `myapp.sync`) is the action of that name; any other is
-/// the action `channel` with the name as its parameter.
+/// The action that a channel's name stands for.
 pub(crate) fn default_action(request: &ChannelRequest) -> OwnedAction {
-    if request.name.contains('.') {
-        Action::new(&request.name).into_owned()
-    } else {
-        Action::channel(&request.name).into_owned()
-    }
+    Action::channel(&request.name).into_owned()
 }

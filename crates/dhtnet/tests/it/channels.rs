@@ -10,8 +10,13 @@ use crate::pair::{open, pair, within};
 async fn a_reply_after_the_end_of_the_question_arrives_whole() {
     let (client, server) = pair().await;
     let mut listener = server.listen("ask").unwrap();
-    let (mut ours, mut theirs) =
-        open(&client, &server, &mut listener, ChannelRequest::stream("ask")).await;
+    let (mut ours, mut theirs) = open(
+        &client,
+        &server,
+        &mut listener,
+        ChannelRequest::stream("ask"),
+    )
+    .await;
 
     let answering = tokio::spawn(async move {
         let mut question = Vec::new();
@@ -36,15 +41,22 @@ async fn blocks_written_without_copying_arrive_in_order_both_ways_at_once() {
     const BLOCKS: u32 = 200;
     let (client, server) = pair().await;
     let mut listener = server.listen("bulk").unwrap();
-    let (ours, theirs) =
-        open(&client, &server, &mut listener, ChannelRequest::stream("bulk")).await;
+    let (ours, theirs) = open(
+        &client,
+        &server,
+        &mut listener,
+        ChannelRequest::stream("bulk"),
+    )
+    .await;
 
     let mut tasks = Vec::new();
     for channel in [ours, theirs] {
         let (mut send, mut recv) = channel.split();
         tasks.push(tokio::spawn(async move {
             for n in 0..BLOCKS {
-                send.write_chunk(Bytes::from(n.to_be_bytes().repeat(8_192))).await.unwrap();
+                send.write_chunk(Bytes::from(n.to_be_bytes().repeat(8_192)))
+                    .await
+                    .unwrap();
             }
             send.finish();
             send.flushed().await.unwrap();
@@ -54,7 +66,9 @@ async fn blocks_written_without_copying_arrive_in_order_both_ways_at_once() {
             while let Some(chunk) = recv.read_chunk(usize::MAX).await.unwrap() {
                 all.extend_from_slice(&chunk);
             }
-            let expected: Vec<u8> = (0..BLOCKS).flat_map(|n| n.to_be_bytes().repeat(8_192)).collect();
+            let expected: Vec<u8> = (0..BLOCKS)
+                .flat_map(|n| n.to_be_bytes().repeat(8_192))
+                .collect();
             assert!(all == expected, "{} of {} bytes", all.len(), expected.len());
         }));
     }
@@ -67,7 +81,13 @@ async fn blocks_written_without_copying_arrive_in_order_both_ways_at_once() {
 async fn a_dropped_half_is_an_error_for_the_reader_and_not_an_end() {
     let (client, server) = pair().await;
     let mut listener = server.listen("cut").unwrap();
-    let (ours, theirs) = open(&client, &server, &mut listener, ChannelRequest::stream("cut")).await;
+    let (ours, theirs) = open(
+        &client,
+        &server,
+        &mut listener,
+        ChannelRequest::stream("cut"),
+    )
+    .await;
     let (mut send, recv) = ours.split();
     send.write_all(b"half of it").await.unwrap();
     drop(send);
@@ -82,28 +102,46 @@ async fn a_dropped_half_is_an_error_for_the_reader_and_not_an_end() {
 async fn a_writer_hears_that_the_reader_stopped() {
     let (client, server) = pair().await;
     let mut listener = server.listen("stop").unwrap();
-    let (ours, theirs) =
-        open(&client, &server, &mut listener, ChannelRequest::stream("stop")).await;
+    let (ours, theirs) = open(
+        &client,
+        &server,
+        &mut listener,
+        ChannelRequest::stream("stop"),
+    )
+    .await;
     let (mut send, _recv) = ours.split();
     let (_their_send, mut their_recv) = theirs.split();
     their_recv.stop(42);
     assert_eq!(within(send.stopped()).await.unwrap(), Some(42));
     let error = send.write_all(b"more").await.unwrap_err();
-    assert_eq!(ChannelError::from_io(&error), Some(&ChannelError::Stopped(42)));
+    assert_eq!(
+        ChannelError::from_io(&error),
+        Some(&ChannelError::Stopped(42))
+    );
 }
 
 #[tokio::test]
 async fn datagrams_keep_their_bounds() {
     let (client, server) = pair().await;
     let mut listener = server.listen("packets").unwrap();
-    let (ours, theirs) =
-        open(&client, &server, &mut listener, ChannelRequest::datagrams("packets")).await;
+    let (ours, theirs) = open(
+        &client,
+        &server,
+        &mut listener,
+        ChannelRequest::datagrams("packets"),
+    )
+    .await;
     for size in [1usize, 100, 1_000] {
-        ours.send_datagram(Bytes::from(vec![size as u8; size])).await.unwrap();
+        ours.send_datagram(Bytes::from(vec![size as u8; size]))
+            .await
+            .unwrap();
         let got = within(theirs.recv_datagram()).await.unwrap().unwrap();
         assert_eq!(got, vec![size as u8; size]);
     }
-    let error = ours.send_datagram(Bytes::from(vec![0; 70_000])).await.unwrap_err();
+    let error = ours
+        .send_datagram(Bytes::from(vec![0; 70_000]))
+        .await
+        .unwrap_err();
     assert!(matches!(
         ChannelError::from_io(&error),
         Some(ChannelError::DatagramTooLarge { max }) if *max >= 1_000
@@ -114,7 +152,13 @@ async fn datagrams_keep_their_bounds() {
 async fn a_keystroke_is_taken_while_bulk_fills_the_window() {
     let (client, server) = pair().await;
     let mut listener = server.listen("mixed").unwrap();
-    let (bulk, _unread) = open(&client, &server, &mut listener, ChannelRequest::stream("mixed")).await;
+    let (bulk, _unread) = open(
+        &client,
+        &server,
+        &mut listener,
+        ChannelRequest::stream("mixed"),
+    )
+    .await;
     let keys = ChannelRequest::stream("mixed").priority(Priority::Interactive);
     let (mut typed, mut shell) = open(&client, &server, &mut listener, keys).await;
 

@@ -31,7 +31,9 @@ async fn fifty_connects_at_once_make_one_connection() {
     let mut connects = Vec::new();
     for _ in 0..50 {
         let (client, to) = (client.clone(), to.clone());
-        connects.push(tokio::spawn(async move { client.connect(&to, request()).await }));
+        connects.push(tokio::spawn(
+            async move { client.connect(&to, request()).await },
+        ));
     }
     let mut channels = Vec::new();
     for connect in connects {
@@ -72,7 +74,10 @@ async fn two_nodes_that_dial_each_other_end_with_one_connection() {
         }
     })
     .await;
-    assert_ne!(one.connections()[0].initiated, two.connections()[0].initiated);
+    assert_ne!(
+        one.connections()[0].initiated,
+        two.connections()[0].initiated
+    );
 }
 
 #[tokio::test]
@@ -82,7 +87,10 @@ async fn the_address_that_answers_wins_over_dead_ones() {
     let dead: SocketAddr = "127.0.0.1:9".parse().unwrap();
     let mut hints = vec![dead; 1];
     hints.extend(server.local_addresses());
-    let to = PeerAddress { id: server.id(), hints };
+    let to = PeerAddress {
+        id: server.id(),
+        hints,
+    };
     let (ours, _theirs) = tokio::join!(within(client.connect(&to, request())), async {
         within(listener.accept()).await.unwrap().accept()
     });
@@ -93,23 +101,35 @@ async fn the_address_that_answers_wins_over_dead_ones() {
 #[tokio::test]
 async fn a_connect_to_oneself_is_refused_at_once() {
     let (client, _server) = pair().await;
-    let error = within(client.connect(&address(&client), request())).await.unwrap_err();
+    let error = within(client.connect(&address(&client), request()))
+        .await
+        .unwrap_err();
     assert!(matches!(error, ConnectError::SelfConnect));
 }
 
 #[tokio::test]
 async fn a_peer_that_nobody_knows_is_not_found() {
     let (client, _server) = pair().await;
-    let to = PeerAddress { id: key(9).id(), hints: Vec::new() };
-    let error = within(client.connect_with(&to, request(), short())).await.unwrap_err();
+    let to = PeerAddress {
+        id: key(9).id(),
+        hints: Vec::new(),
+    };
+    let error = within(client.connect_with(&to, request(), short()))
+        .await
+        .unwrap_err();
     assert!(matches!(error, ConnectError::NotFound { .. }), "{error}");
 }
 
 #[tokio::test]
 async fn a_right_address_with_a_wrong_id_does_not_answer() {
     let (client, server) = pair().await;
-    let to = PeerAddress { id: key(9).id(), hints: server.local_addresses() };
-    let error = within(client.connect_with(&to, request(), short())).await.unwrap_err();
+    let to = PeerAddress {
+        id: key(9).id(),
+        hints: server.local_addresses(),
+    };
+    let error = within(client.connect_with(&to, request(), short()))
+        .await
+        .unwrap_err();
     assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
     assert_eq!(server.connections().len(), 0);
 }
@@ -117,11 +137,16 @@ async fn a_right_address_with_a_wrong_id_does_not_answer() {
 #[tokio::test]
 async fn every_waiter_of_a_failed_attempt_gets_its_answer() {
     let (client, server) = pair().await;
-    let to = PeerAddress { id: key(9).id(), hints: server.local_addresses() };
+    let to = PeerAddress {
+        id: key(9).id(),
+        hints: server.local_addresses(),
+    };
     let mut connects = Vec::new();
     for _ in 0..20 {
         let (client, to) = (client.clone(), to.clone());
-        connects.push(tokio::spawn(async move { client.connect_with(&to, request(), short()).await }));
+        connects.push(tokio::spawn(async move {
+            client.connect_with(&to, request(), short()).await
+        }));
     }
     for connect in connects {
         assert!(within(connect).await.unwrap().is_err());
@@ -133,17 +158,27 @@ async fn a_stranger_is_refused_and_the_refusal_is_told() {
     let client = node(1, Policy::deny_all()).await;
     let server = node(2, Policy::deny_all()).await;
     let mut events = server.events();
-    let error = within(client.connect(&address(&server), request())).await.unwrap_err();
+    let error = within(client.connect(&address(&server), request()))
+        .await
+        .unwrap_err();
     assert!(matches!(error, ConnectError::Refused { .. }), "{error}");
     let event = within(events.next()).await.unwrap();
-    assert_eq!(event, Event::Refused { peer: client.id(), action: None });
+    assert_eq!(
+        event,
+        Event::Refused {
+            peer: client.id(),
+            action: None
+        }
+    );
 }
 
 #[tokio::test]
 async fn a_channel_that_nobody_listens_for_and_one_not_granted_are_declined() {
     let client = node(1, Policy::deny_all()).await;
     let grant = Grant::action("app.known");
-    let policy = Policy::builder().grant(Subject::Peer(client.id()), grant).build();
+    let policy = Policy::builder()
+        .grant(Subject::Peer(client.id()), grant)
+        .build();
     let server = node(2, policy).await;
     let _listener = server.listen("app.secret").unwrap();
     for (name, code) in [
@@ -151,27 +186,46 @@ async fn a_channel_that_nobody_listens_for_and_one_not_granted_are_declined() {
         ("app.secret", dhtnet::DeclineCode::Policy),
     ] {
         let request = ChannelRequest::stream(name);
-        let error = within(client.connect(&address(&server), request)).await.unwrap_err();
-        let ConnectError::Declined { reason, .. } = error else { panic!("{error}") };
+        let error = within(client.connect(&address(&server), request))
+            .await
+            .unwrap_err();
+        let ConnectError::Declined { reason, .. } = error else {
+            panic!("{error}")
+        };
         assert_eq!(reason.code(), code, "{name}");
     }
 }
 
 #[tokio::test]
 async fn a_restarted_peer_is_noticed_and_reached_again() {
-    let (client, server) = pair().await;
+    let client = node(1, Policy::deny_all()).await;
+    // The first process of the server is a runtime that is torn down without a word.
+    let process = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build();
+    let process = process.unwrap();
+    let allowed = allow(client.id());
+    let server = process.spawn(node(2, allowed.clone())).await.unwrap();
     let mut listener = server.listen("test").unwrap();
     let (mut ours, _theirs) = open(&client, &server, &mut listener, request()).await;
     let at = server.local_addresses()[0];
-    // The first process vanishes without a word: its sockets close, nothing is sent.
-    server.vanish_for_test().await;
-    let again = dhtnet::Node::builder(key(2))
-        .bind(at)
-        .mdns(false)
-        .policy(allow(client.id()))
-        .build()
-        .await
-        .unwrap();
+    process.shutdown_background();
+
+    let again = within(async {
+        loop {
+            let again = dhtnet::Node::builder(key(2))
+                .bind(at)
+                .mdns(false)
+                .policy(allowed.clone());
+            match again.build().await {
+                Ok(again) => return again,
+                // The old socket closes when its runtime has wound down.
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    })
+    .await;
     let mut listener = again.listen("test").unwrap();
     ours.write_all(b"are you there").await.unwrap();
     let error = within(async {
@@ -180,6 +234,9 @@ async fn a_restarted_peer_is_noticed_and_reached_again() {
     })
     .await;
     let failure = dhtnet::ChannelError::from_io(&error).unwrap();
-    assert_eq!(*failure, dhtnet::ChannelError::ConnectionLost(EndReason::PeerRestarted));
+    assert_eq!(
+        *failure,
+        dhtnet::ChannelError::ConnectionLost(EndReason::PeerRestarted)
+    );
     open(&client, &again, &mut listener, request()).await;
 }

@@ -7,42 +7,55 @@ use dhtnet::identity::policy::{Grant, Policy, Subject};
 use dhtnet::{ChannelRequest, DeviceId, DeviceKey, Incoming, Listener, Node, PeerAddress};
 
 /// No test waits longer for anything: a hang is a failure with a name.
-pub const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
-pub fn key(seed: u8) -> DeviceKey {
+pub(crate) fn key(seed: u8) -> DeviceKey {
     DeviceKey::from_seed(&[seed; 32])
 }
 
-pub fn loopback() -> SocketAddr {
+pub(crate) fn loopback() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
-pub fn allow(peer: DeviceId) -> Policy {
-    Policy::builder().grant(Subject::Peer(peer), Grant::everything()).build()
+pub(crate) fn allow(peer: DeviceId) -> Policy {
+    Policy::builder()
+        .grant(Subject::Peer(peer), Grant::everything())
+        .build()
 }
 
-pub async fn node(seed: u8, policy: Policy) -> Node {
-    Node::builder(key(seed)).bind(loopback()).mdns(false).policy(policy).build().await.unwrap()
+pub(crate) async fn node(seed: u8, policy: Policy) -> Node {
+    Node::builder(key(seed))
+        .bind(loopback())
+        .mdns(false)
+        .policy(policy)
+        .build()
+        .await
+        .unwrap()
 }
 
-pub fn address(node: &Node) -> PeerAddress {
-    PeerAddress { id: node.id(), hints: node.local_addresses() }
+pub(crate) fn address(node: &Node) -> PeerAddress {
+    PeerAddress {
+        id: node.id(),
+        hints: node.local_addresses(),
+    }
 }
 
 /// A client, and a server that allows it everything.
-pub async fn pair() -> (Node, Node) {
+pub(crate) async fn pair() -> (Node, Node) {
     let client = node(1, Policy::deny_all()).await;
     let server = node(2, allow(client.id())).await;
     (client, server)
 }
 
 /// Fails the test instead of waiting for ever.
-pub async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(LIMIT, future).await.expect("the test waits for something that never comes")
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LIMIT, future)
+        .await
+        .expect("the test waits for something that never comes")
 }
 
 /// Opens a channel and gives both ends.
-pub async fn open(
+pub(crate) async fn open(
     client: &Node,
     server: &Node,
     listener: &mut Listener,

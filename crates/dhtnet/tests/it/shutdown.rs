@@ -9,8 +9,13 @@ use crate::pair::{address, open, pair, within};
 async fn what_was_flushed_is_read_whole_after_the_sender_is_gone() {
     let (client, server) = pair().await;
     let mut listener = server.listen("test").unwrap();
-    let (mut ours, mut theirs) =
-        open(&client, &server, &mut listener, ChannelRequest::stream("test")).await;
+    let (mut ours, mut theirs) = open(
+        &client,
+        &server,
+        &mut listener,
+        ChannelRequest::stream("test"),
+    )
+    .await;
     ours.write_all(&vec![9; 2_000_000]).await.unwrap();
     let (mut send, recv) = ours.split();
     send.finish();
@@ -26,8 +31,13 @@ async fn what_was_flushed_is_read_whole_after_the_sender_is_gone() {
 async fn the_peer_of_a_channel_hears_that_the_node_is_gone() {
     let (client, server) = pair().await;
     let mut listener = server.listen("test").unwrap();
-    let (ours, mut theirs) =
-        open(&client, &server, &mut listener, ChannelRequest::stream("test")).await;
+    let (ours, mut theirs) = open(
+        &client,
+        &server,
+        &mut listener,
+        ChannelRequest::stream("test"),
+    )
+    .await;
     let reading = tokio::spawn(async move {
         let mut all = Vec::new();
         theirs.read_to_end(&mut all).await.unwrap_err()
@@ -45,8 +55,9 @@ async fn the_peer_of_a_channel_hears_that_the_node_is_gone() {
 async fn a_node_that_is_shut_down_says_so() {
     let (client, server) = pair().await;
     within(client.shutdown()).await;
-    let error =
-        within(client.connect(&address(&server), ChannelRequest::stream("test"))).await.unwrap_err();
+    let error = within(client.connect(&address(&server), ChannelRequest::stream("test")))
+        .await
+        .unwrap_err();
     assert!(matches!(error, ConnectError::ShuttingDown));
     assert!(client.listen("test").is_err());
 }
