@@ -101,6 +101,8 @@ pub(crate) struct Handshake {
     reader: FrameReader,
     stage: Stage,
     agreement: Option<Agreement>,
+    /// Whether the peer's finished frame was read.
+    is_proven: bool,
 }
 
 impl Handshake {
@@ -154,6 +156,7 @@ impl Handshake {
             reader: FrameReader::default(),
             stage,
             agreement: None,
+            is_proven: false,
         }
     }
 
@@ -202,10 +205,12 @@ impl Handshake {
             (Stage::AwaitMessage1, Frame::Noise(message)) => self.on_message1(&message),
             (Stage::AwaitMessage2, Frame::Noise(message)) => self.on_message2(&message),
             (Stage::AwaitResponderFinished, Frame::Finished) => {
+                self.is_proven = true;
                 self.stage = Stage::SendInitiatorFinished;
                 Ok(())
             }
             (Stage::AwaitInitiatorFinished, Frame::Finished) => {
+                self.is_proven = true;
                 self.stage = Stage::Established;
                 Ok(())
             }
@@ -384,10 +389,7 @@ impl Handshake {
 
     /// True until the peer's finished frame was read.
     pub(crate) fn is_handshaking(&self) -> bool {
-        !matches!(
-            self.stage,
-            Stage::SendInitiatorFinished | Stage::Established
-        )
+        !self.is_proven
     }
 }
 

@@ -24,11 +24,23 @@ fn most_handshakes_survive_thirty_per_cent_loss_each_way() {
 #[test]
 fn all_handshakes_survive_duplication_and_reordering() {
     let weather = Weather {
-        loss: 0,
         duplication: 50,
         reordering: 50,
+        ..FAIR
     };
     assert_eq!(completed(100, weather), 100);
+}
+
+#[test]
+fn most_handshakes_survive_a_flipped_bit_in_thirty_per_cent_of_the_datagrams() {
+    let completed = completed(
+        100,
+        Weather {
+            corruption: 30,
+            ..FAIR
+        },
+    );
+    assert!(completed >= 90, "{completed} of 100");
 }
 
 #[test]
@@ -37,7 +49,8 @@ fn nearly_all_handshakes_survive_a_bit_of_everything() {
         loss: 5,
         duplication: 20,
         reordering: 20,
+        corruption: 2,
     };
     let completed = completed(100, weather);
-    assert!(completed >= 99, "{completed} of 100");
+    assert!(completed >= 98, "{completed} of 100");
 }

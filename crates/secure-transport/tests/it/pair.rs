@@ -49,7 +49,7 @@ pub(crate) fn config_with(seed: u8, aeads: &[Aead]) -> Arc<NoiseConfig> {
 }
 
 /// The only place where the tests look at a clock: an `Instant` cannot be made up.
-#[allow(clippy::disallowed_methods)]
+#[allow(clippy::disallowed_methods, reason = "an Instant cannot be made up")]
 pub(crate) fn epoch() -> Instant {
     Instant::now()
 }
@@ -204,12 +204,15 @@ pub(crate) struct Weather {
     pub(crate) duplication: u32,
     /// Datagrams that take up to four times as long.
     pub(crate) reordering: u32,
+    /// Datagrams that arrive with one bit flipped.
+    pub(crate) corruption: u32,
 }
 
 pub(crate) const FAIR: Weather = Weather {
     loss: 0,
     duplication: 0,
     reordering: 0,
+    corruption: 0,
 };
 
 const LATENCY: Duration = Duration::from_millis(10);
@@ -347,22 +350,28 @@ impl Pair {
     }
 
     fn send(&mut self, from: usize, datagram: Vec<u8>) {
-        self.sent[from].push(datagram.clone());
-        if self.happens(self.weather.loss) {
-            return;
+        if !self.happens(self.weather.loss) {
+            let copies = 1 + u32::from(self.happens(self.weather.duplication));
+            for _ in 0..copies {
+                self.carry(1 - from, datagram.clone());
+            }
         }
-        let copies = 1 + u32::from(self.happens(self.weather.duplication));
-        for _ in 0..copies {
-            let late = if self.happens(self.weather.reordering) {
-                self.rng.next_u32() % 30
-            } else {
-                0
-            };
-            let due = self.now + LATENCY + Duration::from_millis(late.into());
-            self.count += 1;
-            self.in_flight
-                .insert((due, self.count), (1 - from, datagram.clone()));
+        self.sent[from].push(datagram);
+    }
+
+    fn carry(&mut self, to: usize, mut datagram: Vec<u8>) {
+        let late = if self.happens(self.weather.reordering) {
+            self.rng.next_u32() % 30
+        } else {
+            0
+        };
+        if self.happens(self.weather.corruption) {
+            let bit = self.rng.next_u32() as usize % (datagram.len() * 8);
+            datagram[bit / 8] ^= 1 << (bit % 8);
         }
+        let due = self.now + LATENCY + Duration::from_millis(late.into());
+        self.count += 1;
+        self.in_flight.insert((due, self.count), (to, datagram));
     }
 
     fn happens(&mut self, per_cent: u32) -> bool {

@@ -3,7 +3,9 @@
 use dhtnet_secure_transport::{HandshakeError, MAX_HANDSHAKE_MESSAGE_LEN};
 use quinn_proto::{TransportError, TransportErrorCode, crypto::Session};
 
-use crate::pair::{config, key};
+use rand_chacha::rand_core::Rng;
+
+use crate::pair::{config, key, rng};
 
 /// Encoded transport parameters: an idle timeout of one second (RFC 9000 section 18.2).
 const PARAMETERS: &[u8] = &[1, 2, 0x43, 0xe8];
@@ -339,4 +341,86 @@ fn codes_are_crypto_codes() {
         error(HandshakeError::NoCommonAead).code,
         TransportErrorCode::crypto(40)
     );
+}
+
+/// What one side of the model below has done, in the only order there is.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+enum Progress {
+    Begun,
+    PeerKnown,
+    Finished,
+}
+
+#[test]
+fn random_deliveries_never_finish_a_handshake_that_was_not_completed_in_order() {
+    let mut rng = rng(7);
+    let mut finished = 0;
+    for _ in 0..400 {
+        finished += u32::from(random_deliveries(&mut rng));
+    }
+    // Both kinds of run have to occur, or this shows nothing.
+    assert!((20..380).contains(&finished), "{finished} of 400 finished");
+}
+
+/// Two sessions and a network that delivers frames of this run whole, cut or to the wrong side.
+fn random_deliveries(rng: &mut impl Rng) -> bool {
+    let mut sessions = [initiator(), responder()];
+    let mut progress = [Progress::Begun; 2];
+    // Frames written for each side, in order, and how many of them it has taken.
+    let mut frames: [Vec<Vec<u8>>; 2] = [vec![], vec![]];
+    let mut taken = [0, 0];
+    for _ in 0..40 {
+        for side in [0, 1] {
+            loop {
+                let (frame, opens) = written(&mut sessions[side]);
+                let has_frame = !frame.is_empty();
+                frames[1 - side].extend(has_frame.then_some(frame));
+                if !has_frame && !opens {
+                    break;
+                }
+            }
+        }
+        let side = (rng.next_u32() % 2) as usize;
+        let in_order = !rng.next_u32().is_multiple_of(20);
+        let source = if in_order {
+            side
+        } else {
+            (rng.next_u32() % 2) as usize
+        };
+        let number = if in_order {
+            taken[side]
+        } else {
+            rng.next_u32() as usize % 3
+        };
+        let Some(frame) = frames[source].get(number).cloned() else {
+            continue;
+        };
+        // All finished frames are alike; that a reflected one comes to nothing is the work of the
+        // Handshake space's keys, which differ by direction.
+        let expected = match taken[side] {
+            0 => frames[side].first() == Some(&frame),
+            1 => frame == [2, 0, 0],
+            _ => false,
+        };
+        match sessions[side].read_handshake(&frame) {
+            Ok(known) => {
+                assert!(expected, "side {side} took frame {number} of {source}");
+                taken[side] += 1;
+                assert_eq!(known, progress[side] == Progress::Begun);
+                progress[side] = match progress[side] {
+                    Progress::Begun => Progress::PeerKnown,
+                    _ => Progress::Finished,
+                };
+            }
+            Err(_) => assert!(!expected, "side {side} refused frame {number}"),
+        }
+        let is_finished = progress[side] == Progress::Finished;
+        assert_eq!(sessions[side].is_handshaking(), !is_finished);
+        if !expected {
+            // The session is over: it must never get further.
+            assert!(written(&mut sessions[side]).0.is_empty());
+            return false;
+        }
+    }
+    progress == [Progress::Finished; 2]
 }

@@ -70,6 +70,7 @@ fn bytes_arrive_in_order_and_whole_in_bad_weather() {
         loss: 3,
         duplication: 5,
         reordering: 10,
+        corruption: 2,
     };
     let mut pair = Pair::new();
     pair.establish();
@@ -86,6 +87,7 @@ fn forced_key_updates_on_both_sides_leave_the_transfer_intact() {
             loss: 1,
             duplication: 2,
             reordering: 5,
+            corruption: 1,
         },
     ] {
         let mut pair = Pair::new();
