@@ -1,1 +1,296 @@
-//! Opening a node as the flags say.
+//! Opening a node as the flags say, and the words for connections that fail.
+
+use dhtnet::{BuildError, ChannelError, ConnectError, ConnectStep, DeclineCode, DeclineReason};
+use dhtnet::{EndReason, Node};
+use dhtnet_identity::policy::{Grant, Policy, Subject};
+use dhtnet_identity::{Contacts, DeviceId, DeviceKey};
+
+use crate::failure::chain;
+use crate::flags::{NetworkFlags, PolicyFlags};
+use crate::own_identity::resolve_peer;
+use crate::{ExitCode, Failure, Peer};
+
+impl NetworkFlags {
+    /// A node for the device with this key.
+    ///
+    /// # Errors
+    /// Exit code 1, or 2 if the address of `--bind` cannot be used.
+    pub async fn open_node(&self, key: DeviceKey, policy: Policy) -> Result<Node, Failure> {
+        let node = Node::builder(key)
+            .bind(self.bind)
+            .policy(policy)
+            .mdns(!self.no_mdns);
+        node.build().await.map_err(|error| {
+            let failure = Failure::failed(format!("cannot start: {}", chain(&error)));
+            match error {
+                BuildError::Bind { .. } => failure.advise("try another --bind ADDR:PORT"),
+                _ => failure,
+            }
+        })
+    }
+}
+
+impl PolicyFlags {
+    /// The policy that gives `grant` to everyone these flags name; `None` if they name nobody.
+    ///
+    /// # Errors
+    /// Exit code 2 if a contact is unknown.
+    pub fn policy(&self, contacts: &Contacts, grant: &Grant) -> Result<Option<Policy>, Failure> {
+        let mut policy = Policy::builder();
+        for argument in &self.allow {
+            let peer = resolve_peer(contacts, argument)?;
+            let grant = grant.clone().named(format!("--allow {peer}"));
+            policy = policy.grant(Subject::Peer(peer.address.id), grant);
+        }
+        if self.anonymous {
+            policy = policy.grant(Subject::Anyone, grant.clone().named("--anonymous"));
+        }
+        Ok((self.anonymous || !self.allow.is_empty()).then(|| policy.build()))
+    }
+}
+
+/// What to tell the user when connecting failed. `own` is this device, which the peer's user may
+/// have to allow.
+pub fn connect_failure(peer: &Peer, own: DeviceId, error: &ConnectError) -> Failure {
+    let unreachable = || {
+        Failure::new(
+            ExitCode::Unreachable,
+            format!("cannot reach {peer}: {}", chain(error)),
+        )
+    };
+    match error {
+        ConnectError::SelfConnect => {
+            Failure::usage(format!("cannot connect to {peer}: {error}")).advise("name another peer")
+        }
+        ConnectError::NotFound { .. } => unreachable()
+            .advise("check that it is running on this network, or give its address: PEER@IP:PORT"),
+        ConnectError::Unreachable { .. } => {
+            unreachable().advise("check its address and its id, and that UDP is let through to it")
+        }
+        ConnectError::TimedOut {
+            step: ConnectStep::Open,
+            ..
+        } => unreachable().advise("it is connected but does not answer; try again, or a longer -w"),
+        ConnectError::TimedOut { .. } => unreachable().advise("try again, or a longer -w"),
+        ConnectError::Refused { .. } => refused(peer, own),
+        ConnectError::Declined { reason, .. } => decline_failure(peer, own, reason),
+        ConnectError::Handshake { .. } => Failure::new(
+            ExitCode::Identity,
+            format!("cannot connect to {peer}: {}", chain(error)),
+        )
+        .advise("check that both sides run a current version"),
+        ConnectError::Lost { reason, .. } => end_failure(peer, own, reason),
+        _ => Failure::failed(format!("cannot connect to {peer}: {}", chain(error))),
+    }
+}
+
+/// What to tell the user when a channel that was open failed.
+pub fn channel_failure(peer: &Peer, own: DeviceId, error: &std::io::Error) -> Failure {
+    match ChannelError::from_io(error) {
+        Some(ChannelError::Declined(reason)) => decline_failure(peer, own, reason),
+        Some(ChannelError::ConnectionLost(reason)) => end_failure(peer, own, reason),
+        _ => Failure::failed(format!("the channel to {peer} failed: {error}")),
+    }
+}
+
+/// What to tell the user when the peer declined a channel.
+pub fn decline_failure(peer: &Peer, own: DeviceId, reason: &DeclineReason) -> Failure {
+    let words = match reason.message() {
+        "" => reason.code().to_string(),
+        message => message.to_owned(),
+    };
+    match reason.code() {
+        DeclineCode::Policy => Failure::new(
+            ExitCode::Refused,
+            format!("{peer} refused: its policy does not allow this to this device"),
+        )
+        .advise(format!("ask its owner to allow {own}")),
+        DeclineCode::TargetFailed => Failure::new(
+            ExitCode::Target,
+            format!("the target behind {peer} failed: {words}"),
+        )
+        .advise("check the target there"),
+        DeclineCode::NoListener => Failure::failed(format!(
+            "{peer} is running, but nothing there listens for this"
+        ))
+        .advise("start the listening side there (-l)"),
+        DeclineCode::Busy => {
+            Failure::failed(format!("{peer} is busy: {words}")).advise("try again later")
+        }
+        DeclineCode::ShuttingDown => {
+            Failure::failed(format!("{peer} is shutting down")).advise("start it again there")
+        }
+        _ => Failure::failed(format!("{peer} declined: {words}"))
+            .advise("check that both sides run a current version"),
+    }
+}
+
+fn end_failure(peer: &Peer, own: DeviceId, reason: &EndReason) -> Failure {
+    match reason {
+        EndReason::Refused => refused(peer, own),
+        EndReason::Version => Failure::failed(format!("cannot talk to {peer}: {reason}"))
+            .advise("update the older one"),
+        _ => Failure::failed(format!("lost the connection to {peer}: {reason}"))
+            .advise("check that it is still running"),
+    }
+}
+
+fn refused(peer: &Peer, own: DeviceId) -> Failure {
+    Failure::new(
+        ExitCode::Refused,
+        format!("{peer} refused: its policy does not allow this device"),
+    )
+    .advise(format!("on the peer, allow it with: --allow {own}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use dhtnet_identity::PeerAddress;
+
+    use super::*;
+
+    fn own() -> DeviceId {
+        DeviceKey::from_seed(&[2; 32]).id()
+    }
+
+    fn peer() -> Peer {
+        let id = DeviceKey::from_seed(&[1; 32]).id();
+        Peer {
+            address: PeerAddress::from(id),
+            name: Some("home".to_owned()),
+        }
+    }
+
+    /// The line with both ids shortened to names, and the exit code.
+    fn worded(failure: &Failure) -> (u8, String) {
+        let line = failure.to_string();
+        let line = line.replace(&peer().address.id.short().to_string(), "HOME");
+        (
+            failure.code().number(),
+            line.replace(&own().to_string(), "OWN"),
+        )
+    }
+
+    #[test]
+    fn every_error_of_connecting_has_its_exit_code_and_a_next_step() {
+        let id = peer().address.id;
+        let after = Duration::from_secs(5);
+        let declined = |code, message: &str| ConnectError::Declined {
+            peer: id,
+            reason: DeclineReason::new(code, message),
+        };
+        let cases = [
+            (
+                ConnectError::SelfConnect,
+                2,
+                "cannot connect to home (HOME…): the id is this device's own; name another peer",
+            ),
+            (
+                ConnectError::NotFound {
+                    peer: id,
+                    tried: vec!["hints", "mdns"],
+                },
+                3,
+                "cannot reach home (HOME…): no address of the peer was found (asked: hints, mdns); \
+                 check that it is running on this network, or give its address: PEER@IP:PORT",
+            ),
+            (
+                ConnectError::Unreachable {
+                    peer: id,
+                    addresses: vec!["10.0.0.2:4433".parse().unwrap()],
+                    after,
+                },
+                3,
+                "cannot reach home (HOME…): no answer from 10.0.0.2:4433 within 5.0 s; \
+                 check its address and its id, and that UDP is let through to it",
+            ),
+            (
+                ConnectError::TimedOut {
+                    peer: id,
+                    step: ConnectStep::Open,
+                    after,
+                },
+                3,
+                "cannot reach home (HOME…): not connected within 5.0 s; the time ran out waiting \
+                 for it to accept the channel; \
+                 it is connected but does not answer; try again, or a longer -w",
+            ),
+            (
+                ConnectError::Refused { peer: id },
+                4,
+                "home (HOME…) refused: its policy does not allow this device; \
+                 on the peer, allow it with: --allow OWN",
+            ),
+            (
+                declined(DeclineCode::Policy, ""),
+                4,
+                "home (HOME…) refused: its policy does not allow this to this device; \
+                 ask its owner to allow OWN",
+            ),
+            (
+                declined(
+                    DeclineCode::TargetFailed,
+                    "127.0.0.1:22: connection refused",
+                ),
+                6,
+                "the target behind home (HOME…) failed: 127.0.0.1:22: connection refused; \
+                 check the target there",
+            ),
+            (
+                declined(DeclineCode::NoListener, ""),
+                1,
+                "home (HOME…) is running, but nothing there listens for this; \
+                 start the listening side there (-l)",
+            ),
+            (
+                declined(DeclineCode::Busy, ""),
+                1,
+                "home (HOME…) is busy: the peer is busy; try again later",
+            ),
+            (
+                ConnectError::Handshake {
+                    peer: id,
+                    reason: EndReason::Handshake("bad".into()),
+                },
+                5,
+                "cannot connect to home (HOME…): the handshake failed: bad; \
+                 check that both sides run a current version",
+            ),
+            (
+                ConnectError::Lost {
+                    peer: id,
+                    reason: EndReason::TimedOut,
+                },
+                1,
+                "lost the connection to home (HOME…): nothing was heard from the peer for too \
+                 long; check that it is still running",
+            ),
+        ];
+        for (error, code, line) in cases {
+            let failure = connect_failure(&peer(), own(), &error);
+            assert_eq!(worded(&failure), (code, line.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_refusal_after_an_early_open_has_the_same_exit_codes() {
+        let failure = |error: ChannelError| {
+            channel_failure(&peer(), own(), &std::io::Error::from(error))
+                .code()
+                .number()
+        };
+        let policy = DeclineReason::from(DeclineCode::Policy);
+        let target = DeclineReason::from(DeclineCode::TargetFailed);
+        assert_eq!(failure(ChannelError::Declined(policy)), 4);
+        assert_eq!(failure(ChannelError::Declined(target)), 6);
+        assert_eq!(failure(ChannelError::ConnectionLost(EndReason::Refused)), 4);
+        assert_eq!(
+            failure(ChannelError::ConnectionLost(EndReason::PortClosed)),
+            1
+        );
+        assert_eq!(failure(ChannelError::Reset(7)), 1);
+    }
+}

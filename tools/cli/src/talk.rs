@@ -28,7 +28,13 @@ pub enum Verbosity {
 pub struct Talk {
     tool: &'static str,
     verbosity: Verbosity,
-    stderr: Arc<Mutex<Box<dyn Write + Send>>>,
+    stderr: Arc<Mutex<Stderr>>,
+}
+
+struct Stderr {
+    stream: Box<dyn Write + Send>,
+    /// Lines that wait for a line that has to be the first.
+    held: Option<String>,
 }
 
 impl Talk {
@@ -37,7 +43,10 @@ impl Talk {
         Self {
             tool,
             verbosity: Verbosity::default(),
-            stderr: Arc::new(Mutex::new(stderr)),
+            stderr: Arc::new(Mutex::new(Stderr {
+                stream: stderr,
+                held: None,
+            })),
         }
     }
 
@@ -62,6 +71,7 @@ impl Talk {
 
     /// `TOOL: what failed`; said at every verbosity.
     pub fn error(&self, what: impl Display) {
+        self.release();
         self.say(Verbosity::Quiet, &what);
     }
 
@@ -80,10 +90,12 @@ impl Talk {
         self.say(Verbosity::Verbose, &what);
     }
 
-    /// `line` as it is, without the tool's name; silenced by `-q`. For lines that are to be pasted.
+    /// `line` as it is, without the tool's name, before all that is kept back; silenced by `-q`.
+    /// For a line that is to be pasted.
     pub fn bare(&self, line: impl Display) {
         if self.verbosity >= Verbosity::Normal {
-            self.write(&format!("{}\n", one_line(&line.to_string())));
+            self.lock()
+                .write(&format!("{}\n", one_line(&line.to_string())));
         }
     }
 
@@ -93,12 +105,42 @@ impl Talk {
         }
     }
 
+    /// Keeps back what is said from now on, until [`Talk::release`] or an error.
+    pub fn hold(&self) {
+        self.lock().held.get_or_insert_default();
+    }
+
+    /// Says what was kept back.
+    pub fn release(&self) {
+        self.lock().release();
+    }
+
     /// One write per line, so that lines of several tasks and processes do not mix.
     fn write(&self, line: &str) {
-        let mut stderr = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = stderr
-            .write_all(line.as_bytes())
-            .and_then(|()| stderr.flush());
+        let mut stderr = self.lock();
+        match &mut stderr.held {
+            Some(held) => held.push_str(line),
+            None => stderr.write(line),
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Stderr> {
+        self.stderr.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Stderr {
+    fn release(&mut self) {
+        if let Some(held) = self.held.take() {
+            self.write(&held);
+        }
+    }
+
+    fn write(&mut self, text: &str) {
+        let _ = self
+            .stream
+            .write_all(text.as_bytes())
+            .and_then(|()| self.stream.flush());
     }
 }
 
@@ -154,5 +196,27 @@ mod tests {
             said_at(Verbosity::Verbose),
             "dnc: e\ndnc: warning: w\ndnc: n\ndnc 7n4c\ndnc: d\n"
         );
+    }
+
+    #[test]
+    fn a_bare_line_goes_before_what_is_kept_back() {
+        let captured = Captured::default();
+        let talk = Talk::new("dnc", Box::new(captured.clone()));
+        talk.hold();
+        talk.note("made a new identity");
+        talk.bare("dnc 7n4c");
+        assert_eq!(captured.text(), "dnc 7n4c\n");
+        talk.release();
+        assert_eq!(captured.text(), "dnc 7n4c\ndnc: made a new identity\n");
+    }
+
+    #[test]
+    fn an_error_lets_out_what_was_kept_back() {
+        let captured = Captured::default();
+        let talk = Talk::new("dnc", Box::new(captured.clone()));
+        talk.hold();
+        talk.note("n");
+        talk.error("e");
+        assert_eq!(captured.text(), "dnc: n\ndnc: e\n");
     }
 }

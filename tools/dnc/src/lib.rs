@@ -1,1 +1,214 @@
-//! dnc
+//! `dnc`: netcat by key.
+//!
+//! [`run`] makes a plan of the command line, opens a node, and does one of five things: join
+//! stdin and stdout to a peer (as caller or as listener), serve targets, forward local ports, or
+//! probe. All bytes go through one function that joins a local stream to a channel: the end of
+//! one side becomes the end of the other, a failure becomes a reset, and it returns when the peer
+//! has acknowledged everything.
+//!
+//! ```text
+//! dnc PEER                channel "dnc.pipe", accepted by `dnc -l` for one peer at a time
+//! dnc PEER HOST:PORT      channel "dnc.target", metadata = the target's text form; the other
+//! dnc -L PORT:HOST:PORT   side asks its policy, connects, and accepts or declines
+//! dnc -z PEER             channel "dnc.probe", which nobody accepts
+//! ```
+//! Exit codes and messages are those of [`dhtnet_cli`]. stdout carries the payload, or with
+//! `--json` events where there is no payload; everything else goes to stderr.
+
+mod flags;
+mod forward;
+mod give_up;
+mod join;
+mod local_forward;
+mod open_files;
+mod pipe;
+mod plan;
+mod probe;
+mod serve;
+mod session;
+mod stdio;
+mod stream;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::sync::Arc;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory};
+use dhtnet_cli::command_line::{self, Stop};
+use dhtnet_cli::own_identity::load_contacts;
+use dhtnet_cli::{ExitCode, Failure, Home, Io, Shutdown, Talk};
+use dhtnet_identity::Contacts;
+use dhtnet_identity::policy::{Grant, Policy};
+
+use crate::flags::{CONFIGURABLE, Flags};
+use crate::join::Ending;
+use crate::pipe::{Stdio, Waiting};
+use crate::plan::{Plan, Typed, plan};
+use crate::session::{PIPE_CHANNEL, Report, Session, TARGET_CHANNEL};
+
+const TOOL: &str = "dnc";
+
+/// Runs the tool on the words of its command line, the first of which is its name.
+///
+/// It ends when its work is done or `shutdown` is requested; the node has then told its peers.
+pub async fn run(words: Vec<OsString>, io: Io, shutdown: Shutdown) -> ExitCode {
+    let Io {
+        stdin,
+        mut stdout,
+        stderr,
+    } = io;
+    let talk = Talk::new(TOOL, stderr);
+    let stopped = match parse(&words) {
+        Ok(parsed) => match parsed.flags.pages.clone() {
+            None => {
+                let io = Io {
+                    stdin,
+                    stdout,
+                    stderr: Box::new(std::io::sink()),
+                };
+                let talk = talk.with_verbosity(parsed.flags.output.verbosity());
+                return start(&parsed, io, &talk, shutdown)
+                    .await
+                    .unwrap_or_else(|failure| {
+                        talk.error(&failure);
+                        failure.code()
+                    });
+            }
+            Some(pages) => {
+                let mut text = Vec::new();
+                pages
+                    .print(Flags::command(), &mut text)
+                    .map(|()| text)
+                    .map_err(|error| Failure::failed(format!("cannot write the pages: {error}")))
+            }
+        },
+        Err(Stop::Text(text)) => Ok(text.into_bytes()),
+        Err(Stop::Failure(failure)) => Err(failure),
+    };
+    let printed = stopped.and_then(|text| {
+        stdout
+            .write_all(&text)
+            .map_err(|error| Failure::failed(format!("cannot write to stdout: {error}")))
+    });
+    match printed {
+        Ok(()) => ExitCode::Done,
+        Err(failure) => {
+            talk.error(&failure);
+            failure.code()
+        }
+    }
+}
+
+fn parse(words: &[OsString]) -> Result<command_line::Parsed<Flags>, Stop> {
+    command_line::parse::<Flags>(TOOL, words, &CONFIGURABLE)
+}
+
+/// Opens what the plan needs, carries it out, and closes everything.
+async fn start(
+    parsed: &command_line::Parsed<Flags>,
+    io: Io,
+    talk: &Talk,
+    shutdown: Shutdown,
+) -> Result<ExitCode, Failure> {
+    let flags = &parsed.flags;
+    let plan = plan(flags, typed(&parsed.matches))?;
+    flags.output.start_log();
+    let home: &Home = parsed.home()?;
+    let contacts = load_contacts(home)?;
+    let policy = policy(flags, &plan, &contacts, talk)?;
+    let key = flags.home.load_or_create_key(home, talk)?;
+    let session = Arc::new(Session {
+        node: flags.network.open_node(key, policy).await?,
+        contacts,
+        talk: talk.clone(),
+        connect_limit: flags.network.connect_limit(),
+    });
+    let ended = carry_out(plan, flags, &session, io, shutdown).await;
+    if let Err(failure) = &ended {
+        // Said before the node says good-bye, which may take a moment.
+        talk.error(failure);
+    }
+    session.node.shutdown().await;
+    Ok(ended.unwrap_or_else(|failure| failure.code()))
+}
+
+/// The policy of a listener; that of a caller lets nobody in.
+fn policy(flags: &Flags, plan: &Plan, contacts: &Contacts, talk: &Talk) -> Result<Policy, Failure> {
+    let grant = match plan {
+        Plan::Listen { .. } => Grant::action(PIPE_CHANNEL),
+        Plan::Serve { targets } => Grant::targets(TARGET_CHANNEL, targets.clone()),
+        _ => return Ok(Policy::deny_all()),
+    };
+    let Some(policy) = flags.policy.policy(contacts, &grant)? else {
+        return Err(Failure::usage("nobody may connect")
+            .advise("name who may with --allow PEER, or let anyone in with -a"));
+    };
+    // The command to paste comes first.
+    talk.hold();
+    if flags.policy.anonymous {
+        talk.warn("anyone may connect (-a)");
+    }
+    Ok(policy)
+}
+
+async fn carry_out(
+    plan: Plan,
+    flags: &Flags,
+    session: &Arc<Session>,
+    io: Io,
+    mut shutdown: Shutdown,
+) -> Result<ExitCode, Failure> {
+    let half_close = flags.half_close && !flags.no_half_close;
+    let ending = if half_close {
+        Ending::Both
+    } else {
+        Ending::Either
+    };
+    let findable = !flags.network.no_mdns;
+    let shutdown = &mut shutdown;
+    match plan {
+        Plan::Connect { peer, target } => {
+            let stdio = Stdio::new(io, half_close);
+            pipe::connect(session, &peer, target.as_ref(), stdio, shutdown).await
+        }
+        Plan::Listen { keep_open, wait } => {
+            let waiting = Waiting {
+                keep_open,
+                limit: wait,
+                findable,
+            };
+            pipe::listen(session, &waiting, Stdio::new(io, half_close), shutdown).await
+        }
+        Plan::Serve { targets } => {
+            let mut report = Report::new(io.stdout, flags.json);
+            let options = serve::Options { ending, findable };
+            serve::serve(session.clone(), &targets, options, &mut report, shutdown).await
+        }
+        Plan::Forward { peer, forwards } => {
+            let mut report = Report::new(io.stdout, flags.json);
+            forward::forward(
+                session.clone(),
+                &peer,
+                &forwards,
+                ending,
+                &mut report,
+                shutdown,
+            )
+            .await
+        }
+        Plan::Probe { peer, target } => {
+            let mut report = Report::new(io.stdout, flags.json);
+            probe::probe(session, &peer, target.as_ref(), &mut report, shutdown).await
+        }
+    }
+}
+
+fn typed(matches: &ArgMatches) -> Typed {
+    let on_command_line = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+    Typed {
+        policy: on_command_line("allow") || on_command_line("anonymous"),
+        allow_target: on_command_line("allow_target"),
+        timeout: on_command_line("timeout"),
+    }
+}

@@ -1,0 +1,242 @@
+//! Two directions of bytes between a local stream and a channel, each ended on its own.
+
+use std::io;
+
+use bytes::Bytes;
+use dhtnet::{ChannelError, RecvHalf, SendHalf};
+
+use crate::give_up::GiveUp;
+
+/// Blocks taken from a channel at once. A block is what one packet carried, so this is one large
+/// write instead of many small ones.
+const MAX_BLOCKS: usize = 64;
+
+/// Where bytes come from on this side.
+pub(crate) trait Source {
+    /// The next bytes; `None` at the end. Cancel-safe.
+    async fn next_block(&mut self) -> io::Result<Option<Bytes>>;
+}
+
+/// Where bytes go on this side.
+pub(crate) trait Sink {
+    /// Writes all blocks in order, and leaves them empty.
+    async fn write_blocks(&mut self, blocks: &mut [Bytes]) -> io::Result<()>;
+
+    /// Everything was written: says so to whoever reads.
+    async fn finish(&mut self) -> io::Result<()>;
+}
+
+/// The direction of a channel to the peer.
+pub(crate) trait ToPeer {
+    /// Waits for room, then sends.
+    async fn send(&mut self, block: Bytes) -> io::Result<()>;
+    /// No more comes.
+    fn finish(&mut self);
+    /// Waits until the peer has everything.
+    async fn delivered(&mut self) -> io::Result<()>;
+    /// Waits until the peer reads no more: its code, or an error if the channel is gone.
+    async fn stopped(&mut self) -> io::Result<Option<u32>>;
+    /// Gives up.
+    fn reset(&mut self, code: u32);
+}
+
+/// The direction of a channel from the peer.
+pub(crate) trait FromPeer {
+    /// Fills the front of `blocks`, waiting for the first; `None` at the end. Cancel-safe.
+    async fn receive(&mut self, blocks: &mut [Bytes]) -> io::Result<Option<usize>>;
+    /// Gives up.
+    fn stop(&mut self, code: u32);
+}
+
+impl ToPeer for SendHalf {
+    async fn send(&mut self, block: Bytes) -> io::Result<()> {
+        self.write_chunk(block).await
+    }
+
+    fn finish(&mut self) {
+        SendHalf::finish(self);
+    }
+
+    async fn delivered(&mut self) -> io::Result<()> {
+        self.flushed().await
+    }
+
+    async fn stopped(&mut self) -> io::Result<Option<u32>> {
+        SendHalf::stopped(self).await
+    }
+
+    fn reset(&mut self, code: u32) {
+        SendHalf::reset(self, code);
+    }
+}
+
+impl FromPeer for RecvHalf {
+    async fn receive(&mut self, blocks: &mut [Bytes]) -> io::Result<Option<usize>> {
+        self.read_chunks(blocks).await
+    }
+
+    fn stop(&mut self, code: u32) {
+        RecvHalf::stop(self, code);
+    }
+}
+
+/// When a join is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// When both directions have ended.
+    Both,
+    /// When one direction has ended.
+    Either,
+    /// When the peer's direction has ended; ours ends with it.
+    PeersDirection,
+}
+
+/// Bytes that went through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+}
+
+/// What broke.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JoinError {
+    /// Reading on this side.
+    #[error("cannot read the input")]
+    Input(#[source] io::Error),
+    /// Writing on this side.
+    #[error("cannot write the output")]
+    Output(#[source] io::Error),
+    /// The channel.
+    #[error("the channel failed")]
+    Channel(#[source] io::Error),
+}
+
+/// Joins a local stream to a channel until both are done, as `ending` says.
+///
+/// An end on one side becomes an end on the other; a failure on one side becomes a reset on the
+/// other, so that nobody takes a part for the whole. When this returns without an error, the peer
+/// has acknowledged every byte. Dropping it gives up both directions of the channel.
+pub(crate) async fn join(
+    source: &mut impl Source,
+    sink: &mut impl Sink,
+    to_peer: &mut impl ToPeer,
+    from_peer: &mut impl FromPeer,
+    ending: Ending,
+) -> Result<Totals, JoinError> {
+    let mut totals = Totals::default();
+    let result = copy_both(source, sink, to_peer, from_peer, ending, &mut totals).await;
+    let result = match result {
+        Ok(()) => {
+            to_peer.finish();
+            to_peer.delivered().await.map_err(JoinError::Channel)
+        }
+        Err(error) => Err(error),
+    };
+    match result {
+        Ok(()) => {
+            from_peer.stop(GiveUp::Done.code());
+            Ok(totals)
+        }
+        Err(error) => {
+            let code = GiveUp::because_of(&error).code();
+            to_peer.reset(code);
+            from_peer.stop(code);
+            Err(error)
+        }
+    }
+}
+
+async fn copy_both(
+    source: &mut impl Source,
+    sink: &mut impl Sink,
+    to_peer: &mut impl ToPeer,
+    from_peer: &mut impl FromPeer,
+    ending: Ending,
+    totals: &mut Totals,
+) -> Result<(), JoinError> {
+    let Totals { sent, received } = totals;
+    let up = copy_to_peer(source, to_peer, sent);
+    let down = copy_from_peer(from_peer, sink, received);
+    tokio::pin!(up, down);
+    let mut sent_all: Option<Result<(), JoinError>> = None;
+    let mut received_all = false;
+    while sent_all.is_none() || !received_all {
+        tokio::select! {
+            result = &mut up, if sent_all.is_none() => match result {
+                Ok(()) if ending == Ending::Either => return Ok(()),
+                // The peer may have answered before it stopped reading; what comes is still read.
+                Err(JoinError::Channel(error)) if is_stopped(&error) => {
+                    sent_all = Some(Err(JoinError::Channel(error)));
+                }
+                Err(error) => return Err(error),
+                Ok(()) => sent_all = Some(Ok(())),
+            },
+            result = &mut down, if !received_all => {
+                result?;
+                received_all = true;
+                if ending != Ending::Both && sent_all.is_none() {
+                    return Ok(());
+                }
+            },
+        }
+    }
+    sent_all.unwrap_or(Ok(()))
+}
+
+/// Copies until the source ends. Notices while waiting that the peer reads no more.
+async fn copy_to_peer(
+    source: &mut impl Source,
+    to_peer: &mut impl ToPeer,
+    sent: &mut u64,
+) -> Result<(), JoinError> {
+    loop {
+        let block = tokio::select! {
+            biased;
+            block = source.next_block() => block.map_err(JoinError::Input)?,
+            stopped = to_peer.stopped() => match stopped {
+                // Nothing was waiting to be sent, and the peer said that it was satisfied.
+                Ok(Some(code)) if code == GiveUp::Done.code() => return Ok(()),
+                Ok(Some(code)) => {
+                    return Err(JoinError::Channel(ChannelError::Stopped(code).into()));
+                }
+                Ok(None) => return Ok(()),
+                Err(error) => return Err(JoinError::Channel(error)),
+            },
+        };
+        let Some(block) = block else {
+            to_peer.finish();
+            return Ok(());
+        };
+        let len = block.len() as u64;
+        to_peer.send(block).await.map_err(JoinError::Channel)?;
+        *sent += len;
+    }
+}
+
+/// Copies until the peer ends its direction.
+async fn copy_from_peer(
+    from_peer: &mut impl FromPeer,
+    sink: &mut impl Sink,
+    received: &mut u64,
+) -> Result<(), JoinError> {
+    let mut blocks = [const { Bytes::new() }; MAX_BLOCKS];
+    while let Some(count) = from_peer
+        .receive(&mut blocks)
+        .await
+        .map_err(JoinError::Channel)?
+    {
+        let filled = &mut blocks[..count];
+        let len: usize = filled.iter().map(Bytes::len).sum();
+        sink.write_blocks(filled).await.map_err(JoinError::Output)?;
+        *received += len as u64;
+    }
+    sink.finish().await.map_err(JoinError::Output)
+}
+
+fn is_stopped(error: &io::Error) -> bool {
+    matches!(ChannelError::from_io(error), Some(ChannelError::Stopped(_)))
+}
+
+#[cfg(test)]
+mod tests;

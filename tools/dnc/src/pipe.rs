@@ -1,0 +1,201 @@
+//! `dnc PEER [HOST:PORT]` and `dnc -l`: stdin and stdout joined to one peer.
+
+use std::future::Future;
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use dhtnet::{Channel, ChannelRequest, DeclineCode, DeclineReason, Listener, RecvHalf, SendHalf};
+use dhtnet_cli::{ExitCode, Failure, Io, Peer, Shutdown};
+use dhtnet_identity::PeerArgument;
+use dhtnet_identity::target::Target;
+
+use crate::give_up::GiveUp;
+use crate::join::{Ending, JoinError, Totals, join};
+use crate::session::{PIPE_CHANNEL, Session, target_request};
+use crate::stdio::{Stdin, Stdout};
+
+/// stdin and stdout, which several peers may have one after the other.
+pub(crate) struct Stdio {
+    stdin: Stdin,
+    stdout: Stdout,
+    ending: Ending,
+    broken: bool,
+}
+
+impl Stdio {
+    pub(crate) fn new(io: Io, half_close: bool) -> Self {
+        // A terminal whose user sent the output elsewhere is not going to answer: without this,
+        // `dnc -l > file` would wait for a Ctrl-D after the file has come.
+        let nobody_answers = io.stdin.is_terminal() && !io.stdout.is_terminal();
+        let ending = match (half_close, nobody_answers) {
+            (false, _) => Ending::Either,
+            (true, true) => Ending::PeersDirection,
+            (true, false) => Ending::Both,
+        };
+        Self {
+            stdin: Stdin::new(io.stdin),
+            stdout: Stdout::new(io.stdout),
+            ending,
+            broken: false,
+        }
+    }
+
+    async fn join(
+        &mut self,
+        send: &mut SendHalf,
+        recv: &mut RecvHalf,
+    ) -> Result<Totals, JoinError> {
+        let joined = join(&mut self.stdin, &mut self.stdout, send, recv, self.ending).await;
+        self.broken |= matches!(joined, Err(JoinError::Input(_) | JoinError::Output(_)));
+        joined
+    }
+
+    /// Whether stdin or stdout failed, so that no further peer can be served.
+    fn is_broken(&self) -> bool {
+        self.broken
+    }
+}
+
+/// Connects, joins, and waits for the end.
+pub(crate) async fn connect(
+    session: &Session,
+    peer: &PeerArgument,
+    target: Option<&Target>,
+    mut stdio: Stdio,
+    shutdown: &mut Shutdown,
+) -> Result<ExitCode, Failure> {
+    let peer = session.resolve(peer)?;
+    let request = target.map_or_else(|| ChannelRequest::stream(PIPE_CHANNEL), target_request);
+    let channel = tokio::select! {
+        channel = session.connect(&peer, request, false) => {
+            channel.map_err(|error| session.connect_failure(&peer, &error))?
+        }
+        code = shutdown.requested() => return Ok(code),
+    };
+    serve(
+        session,
+        &peer,
+        channel,
+        &mut stdio,
+        shutdown,
+        std::future::pending(),
+    )
+    .await
+}
+
+/// Joins until the end, a signal, or an error. `meanwhile` runs beside it.
+async fn serve(
+    session: &Session,
+    peer: &Peer,
+    channel: Channel,
+    stdio: &mut Stdio,
+    shutdown: &mut Shutdown,
+    meanwhile: impl Future<Output = std::convert::Infallible>,
+) -> Result<ExitCode, Failure> {
+    let begun = Instant::now();
+    let (mut send, mut recv) = channel.split();
+    let ended = tokio::select! {
+        ended = stdio.join(&mut send, &mut recv) => Ok(ended),
+        code = shutdown.requested() => Err(code),
+        never = meanwhile => match never {},
+    };
+    match ended {
+        Ok(Ok(totals)) => {
+            session.talk.detail(format_args!(
+                "done with {peer}: {} bytes sent, {} received in {} ms",
+                totals.sent,
+                totals.received,
+                begun.elapsed().as_millis()
+            ));
+            Ok(ExitCode::Done)
+        }
+        Ok(Err(error)) => Err(session.stdio_failure(peer, &error)),
+        Err(code) => {
+            send.reset(GiveUp::Interrupted.code());
+            recv.stop(GiveUp::Interrupted.code());
+            Ok(code)
+        }
+    }
+}
+
+/// How `dnc -l` waits.
+pub(crate) struct Waiting {
+    /// Whether to go on after the first peer.
+    pub(crate) keep_open: bool,
+    /// How long to wait for the first peer.
+    pub(crate) limit: Option<Duration>,
+    /// Whether peers find this device without its addresses.
+    pub(crate) findable: bool,
+}
+
+/// Waits for a peer, joins it, and with `keep_open` waits for the next.
+pub(crate) async fn listen(
+    session: &Session,
+    waiting: &Waiting,
+    mut stdio: Stdio,
+    shutdown: &mut Shutdown,
+) -> Result<ExitCode, Failure> {
+    let mut listener = session
+        .node
+        .listen(PIPE_CHANNEL)
+        .map_err(|error| Failure::failed(format!("cannot listen: {error}")))?;
+    session
+        .talk
+        .bare(session.peer_command(waiting.findable, ""));
+    session.talk.release();
+    let mut limit = waiting.limit;
+    loop {
+        let incoming = tokio::select! {
+            incoming = listener.accept() => incoming,
+            code = shutdown.requested() => return Ok(code),
+            limit = expired(limit) => {
+                return Err(Failure::new(
+                    ExitCode::Unreachable,
+                    format!("no peer came within {} s", limit.as_secs_f32()),
+                )
+                .advise("wait longer with -w"));
+            }
+        };
+        let Some(incoming) = incoming else {
+            return Err(Failure::failed("the node ended while listening"));
+        };
+        limit = None;
+        let peer = session.name(incoming.peer());
+        let channel = incoming.accept();
+        session.tell_path(&peer, channel.connection().as_ref(), Duration::ZERO);
+        let others = decline_others(&mut listener);
+        let served = serve(session, &peer, channel, &mut stdio, shutdown, others).await;
+        match served {
+            Ok(ExitCode::Done) if waiting.keep_open => {}
+            // The next peer may fare better, unless it is this side that is broken.
+            Err(failure) if waiting.keep_open && !stdio.is_broken() => {
+                session.talk.error(&failure);
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Waits for the limit and gives it back; for ever without one.
+async fn expired(limit: Option<Duration>) -> Duration {
+    match limit {
+        Some(limit) => {
+            tokio::time::sleep(limit).await;
+            limit
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// One peer at a time: the others are told to come again.
+async fn decline_others(listener: &mut Listener) -> std::convert::Infallible {
+    loop {
+        match listener.accept().await {
+            Some(incoming) => incoming.decline(DeclineReason::new(
+                DeclineCode::Busy,
+                "it is joined to another peer",
+            )),
+            None => std::future::pending().await,
+        }
+    }
+}

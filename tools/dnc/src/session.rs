@@ -1,0 +1,173 @@
+//! What all plans share: the node, the peers, the words.
+
+use std::fs::File;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use dhtnet::{ChannelError, ChannelRequest, ConnectOptions, ConnectionReport, Node};
+use dhtnet_cli::failure::chain;
+use dhtnet_cli::node::{channel_failure, connect_failure};
+use dhtnet_cli::own_identity::resolve_peer;
+use dhtnet_cli::{Failure, Peer, Talk};
+use dhtnet_identity::target::Target;
+use dhtnet_identity::{Contacts, DeviceId, PeerAddress, PeerArgument};
+use serde_json::Value;
+
+use crate::give_up::GiveUp;
+use crate::join::JoinError;
+
+/// The channel that joins two `dnc` by their stdin and stdout.
+pub(crate) const PIPE_CHANNEL: &str = "dnc.pipe";
+
+/// The channel to a target behind a peer; the metadata is the target's text form.
+pub(crate) const TARGET_CHANNEL: &str = "dnc.target";
+
+/// A node with the user's contacts and the way to tell the user something.
+pub(crate) struct Session {
+    pub(crate) node: Node,
+    pub(crate) contacts: Contacts,
+    pub(crate) talk: Talk,
+    pub(crate) connect_limit: Duration,
+}
+
+impl Session {
+    /// The peer that the user named.
+    pub(crate) fn resolve(&self, argument: &PeerArgument) -> Result<Peer, Failure> {
+        resolve_peer(&self.contacts, argument)
+    }
+
+    /// A peer that came by itself.
+    pub(crate) fn name(&self, id: DeviceId) -> Peer {
+        let name = self.contacts.alias_of(&id).map(ToString::to_string);
+        Peer {
+            address: PeerAddress::from(id),
+            name,
+        }
+    }
+
+    /// The command with which a peer connects to this device. The addresses stand in it when the
+    /// peer could not find them by itself.
+    pub(crate) fn peer_command(&self, findable: bool, rest: &str) -> String {
+        let hints = if findable {
+            Vec::new()
+        } else {
+            self.node.reachable_addresses()
+        };
+        let hints = hints
+            .into_iter()
+            .take(dhtnet_identity::peer_address::MAX_HINTS)
+            .collect();
+        let address = PeerAddress {
+            id: self.node.id(),
+            hints,
+        };
+        format!("dnc {address}{rest}")
+    }
+
+    /// Opens a channel within the user's time limit.
+    pub(crate) async fn connect(
+        &self,
+        peer: &Peer,
+        request: ChannelRequest,
+        early: bool,
+    ) -> Result<dhtnet::Channel, dhtnet::ConnectError> {
+        let begun = Instant::now();
+        let options = ConnectOptions::default()
+            .timeout(self.connect_limit)
+            .early(early);
+        let channel = self
+            .node
+            .connect_with(&peer.address, request, options)
+            .await?;
+        if !early {
+            self.tell_path(peer, channel.connection().as_ref(), begun.elapsed());
+        }
+        Ok(channel)
+    }
+
+    /// Says, with `-v`, by which way a peer is reached.
+    pub(crate) fn tell_path(
+        &self,
+        peer: &Peer,
+        connection: Option<&ConnectionReport>,
+        took: Duration,
+    ) {
+        if let Some(path) = connection.and_then(|connection| connection.path) {
+            self.talk.detail(format_args!(
+                "connected to {peer} via {} {} in {} ms",
+                path.kind.as_str(),
+                path.remote,
+                took.as_millis()
+            ));
+        }
+    }
+
+    /// The words for a connect that failed.
+    pub(crate) fn connect_failure(&self, peer: &Peer, error: &dhtnet::ConnectError) -> Failure {
+        connect_failure(peer, self.node.id(), error)
+    }
+
+    /// The words for a join of stdin and stdout that failed.
+    pub(crate) fn stdio_failure(&self, peer: &Peer, error: &JoinError) -> Failure {
+        match error {
+            JoinError::Input(cause) => Failure::failed(format!("cannot read stdin: {cause}"))
+                .advise(format!("{peer} was told that the data is incomplete")),
+            JoinError::Output(cause) => Failure::failed(format!("cannot write to stdout: {cause}"))
+                .advise(format!("{peer} was told that the data did not arrive")),
+            JoinError::Channel(cause) => self.cut_failure(peer, cause),
+        }
+    }
+
+    /// The words for a channel that ended too early.
+    fn cut_failure(&self, peer: &Peer, cause: &std::io::Error) -> Failure {
+        match ChannelError::from_io(cause) {
+            Some(ChannelError::Reset(code) | ChannelError::Stopped(code)) => {
+                Failure::failed(format!(
+                    "{peer} ended the transfer early: {}",
+                    GiveUp::describe(*code)
+                ))
+                .advise("the data is incomplete; see the messages there")
+            }
+            Some(ChannelError::ConnectionLost(_)) => channel_failure(peer, self.node.id(), cause)
+                .advise("the transfer was cut off; check that the peer is still running"),
+            _ => channel_failure(peer, self.node.id(), cause),
+        }
+    }
+
+    /// Why a forwarded connection ended early, in a few words.
+    pub(crate) fn forward_trouble(&self, peer: &Peer, error: &JoinError) -> String {
+        match error {
+            JoinError::Channel(cause) => self.cut_failure(peer, cause).to_string(),
+            local => chain(local),
+        }
+    }
+}
+
+/// The request for a channel to `target`.
+pub(crate) fn target_request(target: &Target) -> ChannelRequest {
+    ChannelRequest::stream(TARGET_CHANNEL).metadata(target.to_string())
+}
+
+/// Events as lines of JSON on stdout, for plans whose stdout is not the payload.
+pub(crate) struct Report {
+    stdout: Option<File>,
+}
+
+impl Report {
+    /// Writes to `stdout`, or says nothing.
+    pub(crate) fn new(stdout: File, json: bool) -> Self {
+        Self {
+            stdout: json.then_some(stdout),
+        }
+    }
+
+    /// One line.
+    pub(crate) fn event(&mut self, event: &Value) -> Result<(), Failure> {
+        match &mut self.stdout {
+            Some(stdout) => stdout
+                .write_all(format!("{event}\n").as_bytes())
+                .map_err(|error| Failure::failed(format!("cannot write to stdout: {error}"))),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The real binary on 127.0.0.1.
