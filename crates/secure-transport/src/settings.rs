@@ -8,7 +8,7 @@ use quinn_proto::{
     congestion::{BbrConfig, ControllerFactory, CubicConfig, NewRenoConfig},
 };
 
-use crate::framing::MAX_HANDSHAKE_MESSAGE_LEN;
+use crate::{congestion::AdaptiveConfig, framing::MAX_HANDSHAKE_MESSAGE_LEN};
 
 /// Smallest UDP payload QUIC works with, in bytes (RFC 9000 section 14).
 pub const MIN_MTU: u16 = 1_200;
@@ -24,6 +24,9 @@ pub enum Congestion {
     Cubic,
     /// NewReno as in RFC 9002: for comparison.
     NewReno,
+    /// Our own: keeps its rate under random loss without filling queues
+    /// ([`AdaptiveConfig`]).
+    Adaptive,
     /// BBR version 1: keeps its rate under random loss, floods shallow queues.
     Bbr,
     /// Any other controller.
@@ -35,6 +38,7 @@ impl Congestion {
         match self {
             Self::Cubic => Arc::new(CubicConfig::default()),
             Self::NewReno => Arc::new(NewRenoConfig::default()),
+            Self::Adaptive => Arc::new(AdaptiveConfig::default()),
             Self::Bbr => Arc::new(BbrConfig::default()),
             Self::Custom(factory) => Arc::clone(factory),
         }
@@ -46,6 +50,7 @@ impl fmt::Debug for Congestion {
         f.write_str(match self {
             Self::Cubic => "Cubic",
             Self::NewReno => "NewReno",
+            Self::Adaptive => "Adaptive",
             Self::Bbr => "Bbr",
             Self::Custom(_) => "Custom",
         })
@@ -373,6 +378,23 @@ mod tests {
 
     fn settings() -> TransportSettings {
         TransportSettings::default()
+    }
+
+    #[test]
+    fn every_controller_can_be_chosen() {
+        let custom = Congestion::Custom(Congestion::Adaptive.factory());
+        let all = [
+            Congestion::Cubic,
+            Congestion::NewReno,
+            Congestion::Adaptive,
+            Congestion::Bbr,
+        ];
+        for congestion in all.into_iter().chain([custom]) {
+            let name = format!("{congestion:?}");
+            let settings = settings().congestion(congestion);
+            assert!(settings.transport_config().is_ok());
+            assert!(format!("{settings:?}").contains(&name));
+        }
     }
 
     #[test]
