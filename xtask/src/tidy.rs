@@ -3,6 +3,7 @@
 //! Each check is a function from the tree of files to findings, so that its tests can show it
 //! failing on a small tree in memory.
 
+mod dependencies;
 mod documents;
 mod layering;
 mod names;
@@ -61,6 +62,7 @@ type Check = fn(&Tree) -> Vec<Finding>;
 /// All checks, with the word that stands before their findings.
 const CHECKS: &[(&str, Check)] = &[
     ("layering", layering::check),
+    ("dependencies", dependencies::check),
     ("purity", purity::check),
     ("shape", shape::check),
     ("names", names::check),

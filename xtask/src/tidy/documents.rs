@@ -1,5 +1,8 @@
 //! Every path that a document names exists: the targets of its links, and what it puts in
-//! backticks when that begins with a folder of the project.
+//! backticks when that begins with a folder of the project. So does every test: what stands in
+//! backticks and is written like the name of a test must be the name of a function.
+
+use std::collections::BTreeSet;
 
 use super::{Finding, Tree};
 
@@ -11,6 +14,7 @@ const FOLDERS: &[&str] = &[
 /// Checks every Markdown file.
 pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let functions = functions(tree);
     for (path, text) in tree.with_extension("md") {
         let mut in_block = false;
         for (at, line) in text.lines().enumerate() {
@@ -26,6 +30,15 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
                         path,
                         at + 1,
                         format!("`{span}` does not exist"),
+                    ));
+                }
+            }
+            for span in code_spans(line).filter(|span| is_test_name(span)) {
+                if !functions.contains(span) {
+                    findings.push(Finding::new(
+                        path,
+                        at + 1,
+                        format!("no test is called `{span}`"),
                     ));
                 }
             }
@@ -45,6 +58,22 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
 
 fn code_spans(line: &str) -> impl Iterator<Item = &str> {
     line.split('`').skip(1).step_by(2)
+}
+
+/// Names of tests are sentences; four words and more tell them from other names.
+fn is_test_name(span: &str) -> bool {
+    let is_name = span
+        .bytes()
+        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    is_name && span.matches('_').count() >= 3
+}
+
+fn functions(tree: &Tree) -> BTreeSet<&str> {
+    let lines = tree.with_extension("rs").flat_map(|(_, text)| text.lines());
+    lines
+        .filter_map(|line| line.split_once("fn "))
+        .map(|(_, rest)| rest.split(['(', '<']).next().unwrap_or_default())
+        .collect()
 }
 
 fn is_path(span: &str) -> bool {
@@ -141,6 +170,20 @@ mod tests {
         let text =
             "`crates/c` `crates/{a,c}/src` `crates/c*` [x](missing.md) `missing.md` [up](../../x)";
         assert_eq!(messages("docs/index.md", text).len(), 6);
+    }
+
+    #[test]
+    fn a_test_that_is_not_there_is_named() {
+        let document = "`a_peer_is_refused` `a_peer_is_let_in` `short_name`";
+        let tree = Tree::of(&[
+            ("a.md", document),
+            ("a.rs", "    async fn a_peer_is_refused() {"),
+        ]);
+        let found: Vec<_> = check(&tree)
+            .into_iter()
+            .map(|finding| finding.message)
+            .collect();
+        assert_eq!(found, ["no test is called `a_peer_is_let_in`"]);
     }
 
     #[test]

@@ -195,7 +195,7 @@ fn check_core(
     }
 }
 
-fn manifests<'a>(tree: &'a Tree, findings: &mut Vec<Finding>) -> Vec<(&'a str, Table)> {
+pub(super) fn manifests<'a>(tree: &'a Tree, findings: &mut Vec<Finding>) -> Vec<(&'a str, Table)> {
     let mut manifests = Vec::new();
     for (path, text) in tree
         .files()
@@ -209,18 +209,18 @@ fn manifests<'a>(tree: &'a Tree, findings: &mut Vec<Finding>) -> Vec<(&'a str, T
     manifests
 }
 
-fn package_name(manifest: &Table) -> Option<&str> {
+pub(super) fn package_name(manifest: &Table) -> Option<&str> {
     manifest.get("package")?.get("name")?.as_str()
 }
 
-struct Dependency<'a> {
-    name: &'a str,
+pub(super) struct Dependency<'a> {
+    pub(super) name: &'a str,
     is_dev: bool,
     features: Vec<&'a str>,
 }
 
 /// All dependency tables of a manifest, those under `[target.…]` too; names are those of packages.
-fn dependencies(manifest: &Table) -> Vec<Dependency<'_>> {
+pub(super) fn dependencies(manifest: &Table) -> Vec<Dependency<'_>> {
     let mut found = Vec::new();
     let targets = manifest.get("target").and_then(Value::as_table);
     let tables = targets

@@ -1,17 +1,31 @@
 //! No socket, clock, thread, task, environment or global randomness in the text of a protocol
-//! crate. (The `clippy.toml` of each proves the same on resolved names; this also sees macros,
+//! crate and of the facade's core. (The `clippy.toml` of each proves the same on resolved names; this also sees macros,
 //! features that are off, and other systems' code.)
 
 use super::tree::{before_tests, is_test_file, without_comment};
 use super::{Finding, Tree};
 
-/// Folders of the protocol crates.
+/// Where the rule holds: the protocol crates, and the facade's machines.
 const CORES: &[&str] = &[
-    "identity",
-    "secure-transport",
-    "channel-mux",
-    "dht-core",
-    "nat-traversal",
+    "crates/identity/src/",
+    "crates/secure-transport/src/",
+    "crates/channel-mux/src/",
+    "crates/dht-core/src/",
+    "crates/nat-traversal/src/",
+    "crates/dhtnet/src/core.rs",
+    "crates/dhtnet/src/core/",
+    "crates/dhtnet/src/hello.rs",
+    "crates/dhtnet/src/peers.rs",
+];
+
+/// The one place of the facade that may name sockets, and the words meant.
+const DRIVER: &str = "crates/dhtnet/src/driver/";
+const SOCKETS: &[&str] = &[
+    "UdpSocket",
+    "TcpStream",
+    "TcpListener",
+    "socket2::",
+    "quinn_udp::",
 ];
 
 /// Words that have no place there, and what to do instead.
@@ -45,10 +59,18 @@ const FORBIDDEN: &[(&str, &str)] = &[
 pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, text) in tree.with_extension("rs") {
-        let in_core = CORES
-            .iter()
-            .any(|core| path.starts_with(&format!("crates/{core}/src/")));
-        if !in_core || is_test_file(path) {
+        if is_test_file(path) {
+            continue;
+        }
+        let beside_driver = path.starts_with("crates/dhtnet/src/") && !path.starts_with(DRIVER);
+        for (line, code) in before_tests(text).filter(|_| beside_driver) {
+            let code = without_comment(code);
+            for word in SOCKETS.iter().filter(|word| code.contains(**word)) {
+                let message = format!("`{word}` outside {DRIVER}");
+                findings.push(Finding::new(path, line, message));
+            }
+        }
+        if !CORES.iter().any(|core| path.starts_with(core)) {
             continue;
         }
         for (line, code) in before_tests(text).map(|(line, code)| (line, without_comment(code))) {
@@ -78,6 +100,22 @@ mod tests {
             "crates/channel-mux/src/lib.rs:2: `Instant::now` in a protocol crate: \
              take `now` as an argument"
         );
+    }
+
+    #[test]
+    fn a_socket_of_the_facade_is_found_outside_the_driver() {
+        let tree = Tree::of(&[
+            (
+                "crates/dhtnet/src/driver/sockets.rs",
+                "use socket2::Socket;",
+            ),
+            ("crates/dhtnet/src/node.rs", "use socket2::Socket;"),
+        ]);
+        let found: Vec<_> = check(&tree)
+            .into_iter()
+            .map(|finding| finding.path)
+            .collect();
+        assert_eq!(found, ["crates/dhtnet/src/node.rs"]);
     }
 
     #[test]

@@ -38,13 +38,28 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
                 "no mod.rs: `foo.rs` stands beside `foo/`",
             ));
         }
-        let folders: Vec<&str> = path.split('/').collect();
-        if let ["crates" | "tools", _, "tests", _] = folders.as_slice() {
+        if is_second_test_binary(tree, path) {
             let message = "integration tests are one binary: tests/it/main.rs";
             findings.push(Finding::new(path, 0, message));
         }
     }
     findings
+}
+
+/// `tests/NAME.rs`, or `tests/NAME/main.rs` beside `tests/it/main.rs`: each would be linked alone.
+fn is_second_test_binary(tree: &Tree, path: &str) -> bool {
+    let folders: Vec<&str> = path.split('/').collect();
+    match folders.as_slice() {
+        ["crates" | "tools", _, "tests", _] => true,
+        [
+            kind @ ("crates" | "tools"),
+            package,
+            "tests",
+            name,
+            "main.rs",
+        ] => *name != "it" && tree.exists(&format!("{kind}/{package}/tests/it/main.rs")),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -80,6 +95,8 @@ mod tests {
             ("crates/a/src/c/mod.rs", "//! c"),
             ("crates/a/tests/wire.rs", "//! w"),
             ("crates/a/tests/it/main.rs", "//! fine"),
+            ("crates/a/tests/slow/main.rs", "//! second"),
+            ("crates/b/tests/slow/main.rs", "//! only one"),
         ]);
         let found: Vec<_> = check(&tree)
             .into_iter()
@@ -90,6 +107,7 @@ mod tests {
             [
                 "crates/a/src/b.rs",
                 "crates/a/src/c/mod.rs",
+                "crates/a/tests/slow/main.rs",
                 "crates/a/tests/wire.rs"
             ]
         );
