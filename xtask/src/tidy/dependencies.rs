@@ -52,7 +52,45 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
             ));
         }
     }
+    findings.extend(check_fuzz_lock(tree));
     findings
+}
+
+fn check_fuzz_lock(tree: &Tree) -> Vec<Finding> {
+    let main = locked_versions(tree.text("Cargo.lock").unwrap_or_default());
+    let fuzz = locked_versions(tree.text(FUZZ_LOCK).unwrap_or_default());
+    let mut findings = Vec::new();
+    for (name, versions) in fuzz {
+        // A package of the fuzz workspace alone (libFuzzer) has no counterpart.
+        let Some(shipped) = main.get(&name) else {
+            continue;
+        };
+        for version in versions.difference(shipped) {
+            let message =
+                format!("{name} {version} is fuzzed, and the main workspace has another version");
+            findings.push(Finding::new(FUZZ_LOCK, 0, message));
+        }
+    }
+    findings
+}
+
+fn locked_versions(lock: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let mut locked: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let Ok(lock) = lock.parse::<Table>() else {
+        return locked;
+    };
+    for package in lock
+        .get("package")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        let text = |key| package.get(key).and_then(Value::as_str).map(str::to_owned);
+        if let (Some(name), Some(version)) = (text("name"), text("version")) {
+            locked.entry(name).or_default().insert(version);
+        }
+    }
+    locked
 }
 
 fn shared(root: &Table) -> Option<&Table> {
