@@ -117,7 +117,7 @@ impl Handshake {
         peer_static: &[u8; 32],
         parameters: &[u8],
     ) -> Result<Self, HandshakeError> {
-        let mut noise = NoiseHandshake::initiator(&device.keys, peer_static, &device.random)
+        let mut noise = NoiseHandshake::initiator(&device.keys, &peer, peer_static, &device.random)
             .map_err(|_| HandshakeError::WrongKey)?;
         let aeads: Vec<u8> = device.aeads.iter().map(|aead| aead.wire_number()).collect();
         let payload = Message1 {
@@ -138,7 +138,7 @@ impl Handshake {
 
     /// Waits for message 1, to answer with our `parameters`.
     pub(crate) fn responder(device: &Arc<Device>, parameters: Vec<u8>) -> Self {
-        let noise = NoiseHandshake::responder(&device.keys, &device.random)
+        let noise = NoiseHandshake::responder(&device.keys, &device.id, &device.random)
             .expect("the pattern is known and the static key is there");
         Self {
             parameters,

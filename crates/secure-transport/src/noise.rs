@@ -10,6 +10,7 @@ use chacha20poly1305::{
     ChaCha20Poly1305, KeyInit, Nonce, Tag,
     aead::{AeadInOut, inout::InOutBuf},
 };
+use dhtnet_identity::DeviceId;
 use snow::{
     HandshakeState,
     params::{CipherChoice, DHChoice, HashChoice},
@@ -25,11 +26,15 @@ use crate::{framing::MAX_HANDSHAKE_MESSAGE_LEN, random::RandomSource, version::Q
 /// The pattern and primitives, as the Noise specification spells them.
 pub const NOISE_PROTOCOL: &str = "Noise_IK_25519_ChaChaPoly_BLAKE2s";
 
-/// What both sides mix in before the first message: the protocol and its version, then the QUIC
-/// version number.
-pub(crate) fn prologue() -> Vec<u8> {
+/// What both sides mix in before the first message: the protocol and its version, the QUIC version
+/// number, and the responder's id.
+///
+/// The id is there because two Ed25519 keys that differ in their sign bit only are one key on
+/// Curve25519: a device answers to exactly the id it has.
+pub(crate) fn prologue(responder: &DeviceId) -> Vec<u8> {
     let mut prologue = b"dhtnet 1 secure-transport".to_vec();
     prologue.extend(QUIC_VERSION.to_be_bytes());
+    prologue.extend(responder.as_bytes());
     prologue
 }
 
@@ -66,26 +71,30 @@ pub(crate) struct BadNoiseMessage;
 pub(crate) struct NoiseHandshake(HandshakeState);
 
 impl NoiseHandshake {
+    /// Towards the device `responder`, whose Curve25519 key is `remote`.
     pub(crate) fn initiator(
         local: &Arc<StaticKeys>,
+        responder: &DeviceId,
         remote: &[u8; 32],
         random: &Arc<RandomSource>,
     ) -> Result<Self, snow::Error> {
         builder(local, random)?
             .local_private_key(&*local.secret)?
             .remote_public_key(remote)?
-            .prologue(&prologue())?
+            .prologue(&prologue(responder))?
             .build_initiator()
             .map(Self)
     }
 
+    /// As the device `responder`.
     pub(crate) fn responder(
         local: &Arc<StaticKeys>,
+        responder: &DeviceId,
         random: &Arc<RandomSource>,
     ) -> Result<Self, snow::Error> {
         builder(local, random)?
             .local_private_key(&*local.secret)?
-            .prologue(&prologue())?
+            .prologue(&prologue(responder))?
             .build_responder()
             .map(Self)
     }
@@ -346,6 +355,8 @@ impl Cipher for ChaChaPoly {
 
 #[cfg(test)]
 mod tests {
+    use dhtnet_identity::DeviceKey;
+
     use super::*;
     use crate::test_keys::counting;
 
@@ -432,10 +443,11 @@ mod tests {
     #[test]
     fn a_handshake_gives_both_sides_one_hash_and_one_split() {
         let random = Arc::new(RandomSource::seeded(Box::new(counting(1))));
-        let responder_keys = Arc::new(StaticKeys::new(Zeroizing::new([8; 32])));
+        let key = DeviceKey::from_seed(&[8; 32]);
+        let keys = Arc::new(StaticKeys::new(key.noise_static_secret()));
         let mut initiator =
-            NoiseHandshake::initiator(&local(), responder_keys.public(), &random).unwrap();
-        let mut responder = NoiseHandshake::responder(&responder_keys, &random).unwrap();
+            NoiseHandshake::initiator(&local(), &key.id(), keys.public(), &random).unwrap();
+        let mut responder = NoiseHandshake::responder(&keys, &key.id(), &random).unwrap();
         let message = initiator.write(b"one").unwrap();
         assert_eq!(**responder.read(&message).unwrap(), *b"one");
         assert_eq!(responder.remote_static(), Some(&local().public()[..]));

@@ -68,11 +68,28 @@ fn an_initiator_that_claims_another_id_is_refused() {
 }
 
 #[test]
+fn a_device_does_not_answer_to_the_id_with_the_other_sign() {
+    let (initiator, responder) = (honest(1), honest(2));
+    let mut twin = *responder.id.as_bytes();
+    twin[31] ^= 0x80;
+    let twin = DeviceId::from_bytes(&twin).unwrap();
+    assert_eq!(twin.noise_static(), responder.id.noise_static());
+    let mut handshake = Handshake::initiator(&initiator, twin, &twin.noise_static(), b"").unwrap();
+    let message = written(&mut handshake);
+    let mut handshake = Handshake::responder(&responder, vec![]);
+    assert_eq!(handshake.read(&message), Err(HandshakeError::WrongKey));
+}
+
+#[test]
 fn an_initiator_id_that_is_no_key_is_refused() {
     let (initiator, responder) = (honest(1), honest(2));
-    let mut noise =
-        NoiseHandshake::initiator(&initiator.keys, responder.keys.public(), &initiator.random)
-            .unwrap();
+    let mut noise = NoiseHandshake::initiator(
+        &initiator.keys,
+        &responder.id,
+        responder.keys.public(),
+        &initiator.random,
+    )
+    .unwrap();
     let payload = Message1 {
         aeads: &[1],
         // y = 2 is on no curve.
@@ -98,7 +115,8 @@ fn a_responder_that_takes_an_aead_nobody_offered_is_refused() {
     for aead in [0, 2, 200] {
         let mut handshake = begin(&initiator, &responder);
         let message1 = written(&mut handshake);
-        let mut noise = NoiseHandshake::responder(&responder.keys, &responder.random).unwrap();
+        let mut noise =
+            NoiseHandshake::responder(&responder.keys, &responder.id, &responder.random).unwrap();
         noise.read(&message1[3..]).unwrap();
         let payload = Message2 {
             aead,
@@ -117,9 +135,13 @@ fn a_responder_that_takes_an_aead_nobody_offered_is_refused() {
 #[test]
 fn a_payload_that_does_not_decode_is_malformed() {
     let (initiator, responder) = (honest(1), honest(2));
-    let mut noise =
-        NoiseHandshake::initiator(&initiator.keys, responder.keys.public(), &initiator.random)
-            .unwrap();
+    let mut noise = NoiseHandshake::initiator(
+        &initiator.keys,
+        &responder.id,
+        responder.keys.public(),
+        &initiator.random,
+    )
+    .unwrap();
     let message = framed(noise.write(&[]).unwrap());
     let mut handshake = Handshake::responder(&responder, vec![]);
     assert_eq!(handshake.read(&message), Err(HandshakeError::Malformed));
@@ -159,7 +181,7 @@ fn a_handshake_with_fixed_keys_is_the_one_in_the_vectors() {
     };
     let initiator = scripted(0x11, EPHEMERALS[0]);
     let responder = scripted(0x22, EPHEMERALS[1]);
-    check.is("prologue", &prologue());
+    check.is("prologue", &prologue(&responder.id));
     check.is("initiator_id", initiator.id.as_bytes());
     check.is("responder_id", responder.id.as_bytes());
     check.is("initiator_static", initiator.keys.public());
@@ -231,8 +253,9 @@ fn noise_values(check: &Check) -> Vec<u8> {
         |ephemeral: [u8; 32]| Arc::new(RandomSource::direct(Box::new(Script(ephemeral.to_vec()))));
     let (i, r) = (honest(0x11), honest(0x22));
     let mut one =
-        NoiseHandshake::initiator(&i.keys, r.keys.public(), &scripted(EPHEMERALS[0])).unwrap();
-    let mut two = NoiseHandshake::responder(&r.keys, &scripted(EPHEMERALS[1])).unwrap();
+        NoiseHandshake::initiator(&i.keys, &r.id, r.keys.public(), &scripted(EPHEMERALS[0]))
+            .unwrap();
+    let mut two = NoiseHandshake::responder(&r.keys, &r.id, &scripted(EPHEMERALS[1])).unwrap();
     let payload1 = Message1 {
         aeads: &[1, 2],
         initiator: i.id.as_bytes(),
