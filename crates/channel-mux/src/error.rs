@@ -39,10 +39,11 @@ pub enum OpenError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum AnswerError {
-    /// The opener withdrew it, the time for an answer is over, or the id never was.
+    /// It was declined before, by the application or because the time for an answer was over, the
+    /// opener withdrew it, or the id never was.
     #[error("the request is gone")]
     Gone,
-    /// It was answered before, or is a request of this side.
+    /// It was accepted before, or is a request of this side.
     #[error("the channel waits for no answer")]
     NotOffered,
 }

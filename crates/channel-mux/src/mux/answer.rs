@@ -61,7 +61,7 @@ impl Mux {
     fn check_offered(&self, id: ChannelId) -> Result<(), AnswerError> {
         match self.table.channel(id).map(|channel| &channel.phase) {
             Some(Phase::Offered) => Ok(()),
-            Some(Phase::Receiving(_)) | None => Err(AnswerError::Gone),
+            Some(Phase::Receiving(_) | Phase::Declining) | None => Err(AnswerError::Gone),
             Some(_) => Err(AnswerError::NotOffered),
         }
     }

@@ -62,7 +62,10 @@ impl Mux {
         match reader.read(link, stream) {
             Ok(body) => self.on_request(link, now, id, &body),
             Err(FrameError::Blocked) => {}
-            Err(FrameError::Reset(_)) => self.drop_incoming(link, id, reset_code::MALFORMED),
+            Err(FrameError::Reset(_)) => {
+                let code = reset_code::for_decline(DeclineCode::Unanswered);
+                self.drop_incoming(link, id, code);
+            }
             Err(FrameError::Ended | FrameError::TooLong { .. }) => {
                 self.stats.malformed += 1;
                 self.drop_incoming(link, id, reset_code::MALFORMED);
