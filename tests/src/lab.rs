@@ -142,8 +142,16 @@ impl Lab {
             "link add {INTERFACE} mtu {mtu} type veth peer name {INTERFACE} mtu {mtu} netns {}",
             b.namespace_path()
         ))?;
-        a.bring_up(INTERFACE, families)?;
-        b.bring_up(INTERFACE, families)
+        Self::bring_up(&[a, b], families)
+    }
+
+    fn bring_up(hosts: &[&Host], families: Families) -> Result<(), LabError> {
+        hosts
+            .iter()
+            .try_for_each(|host| host.bring_up(INTERFACE, families))?;
+        hosts
+            .iter()
+            .try_for_each(|host| host.await_ready(INTERFACE, families))
     }
 
     /// A bridge that hosts can be attached to.
@@ -167,8 +175,7 @@ impl Lab {
         spec: LinkSpec,
     ) -> Result<Link, LabError> {
         let link = Link::new(a, b, spec)?;
-        a.bring_up(INTERFACE, families)?;
-        b.bring_up(INTERFACE, families)?;
+        Self::bring_up(&[a, b], families)?;
         Ok(link)
     }
 }

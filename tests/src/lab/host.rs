@@ -6,10 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use super::namespace::Namespace;
 use super::process::Command;
 use super::{Families, INTERFACE, LabError};
+
+/// Longest an interface may take to come up; the kernel may put it off for a second.
+const READY_LIMIT: Duration = Duration::from_secs(10);
 
 /// A host of a [`Lab`](super::Lab). Dropping its last clone kills every process inside.
 #[derive(Debug, Clone)]
@@ -97,14 +101,16 @@ impl Host {
             .map_err(|error| LabError::Network(format!("set {knob} to {value}: {error}")))
     }
 
-    /// Runs lines of `ip -batch` inside this host.
+    /// Runs lines of `ip -batch` inside this host and returns what they print.
     ///
     /// # Errors
     /// [`LabError::Network`] with what `ip` said.
-    pub fn ip(&self, batch: &str) -> Result<(), LabError> {
+    pub fn ip(&self, batch: &str) -> Result<String, LabError> {
         let fail = |what: String| LabError::Network(format!("ip on {}: {what}", self.name));
         let mut command = std::process::Command::new("ip");
-        command.args(["-batch", "-"]).stdin(Stdio::piped());
+        command
+            .args(["-oneline", "-batch", "-"])
+            .stdin(Stdio::piped());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self
             .namespace
@@ -115,7 +121,7 @@ impl Host {
         }
         let output = child.wait_with_output()?;
         if output.status.success() {
-            return Ok(());
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
         Err(fail(format!(
             "{batch}: {}",
@@ -132,7 +138,7 @@ impl Host {
             LinkState::Up => "up",
             LinkState::Down => "down",
         };
-        self.ip(&format!("link set {INTERFACE} {state}"))
+        self.ip(&format!("link set {INTERFACE} {state}")).map(drop)
     }
 
     /// Ids of the processes that live in this host.
@@ -161,7 +167,52 @@ impl Host {
             self.set_sysctl(&format!("net/ipv6/conf/{interface}/disable_ipv6"), "1")?;
         }
         batch += &format!("link set {interface} up\n");
-        self.ip(&batch)
+        self.ip(&batch).map(drop)
+    }
+
+    /// Waits until `interface` carries frames and its addresses may be used: the kernel gets
+    /// there a little after `up`, and what is sent before is lost.
+    pub(super) fn await_ready(&self, interface: &str, families: Families) -> Result<(), LabError> {
+        let deadline = Instant::now() + READY_LIMIT;
+        loop {
+            let link = self.ip(&format!("link show {interface}"))?;
+            // A TAP device has no state of its own; it is ready with its carrier and its queue.
+            let active = ["state UP", "state UNKNOWN"]
+                .iter()
+                .any(|state| link.contains(state));
+            let up = active && link.contains("LOWER_UP") && !link.contains("qdisc noop ");
+            if up && (!families.has_v6() || self.has_usable_ipv6(interface)?) {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let what = format!(
+                    "{interface} of {} is not up after {READY_LIMIT:?}",
+                    self.name
+                );
+                return Err(LabError::Network(what));
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Whether `interface` has a link-local address and none that is still tentative.
+    fn has_usable_ipv6(&self, interface: &str) -> io::Result<bool> {
+        /// `IFA_F_TENTATIVE` of rtnetlink.
+        const TENTATIVE: u32 = 0x40;
+        let table = self.run(|| std::fs::read_to_string("/proc/thread-self/net/if_inet6"))??;
+        let rows: Vec<Vec<&str>> = table
+            .lines()
+            .map(|line| line.split_whitespace().collect())
+            .filter(|row: &Vec<&str>| row.last() == Some(&interface))
+            .collect();
+        let usable = |row: &Vec<&str>| {
+            let flags = row
+                .get(4)
+                .and_then(|flags| u32::from_str_radix(flags, 16).ok());
+            flags.is_some_and(|flags| flags & TENTATIVE == 0)
+        };
+        let link_local = rows.iter().any(|row| row[0].starts_with("fe80"));
+        Ok(link_local && rows.iter().all(usable))
     }
 
     /// The address of `eth0` in one family, for a test that runs in either.

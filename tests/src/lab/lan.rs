@@ -33,6 +33,9 @@ impl Lan {
              netns {}\nlink set p{port} master br0\nlink set p{port} up",
             host.namespace_path()
         ))?;
-        host.bring_up(INTERFACE, families)
+        host.bring_up(INTERFACE, families)?;
+        host.await_ready(INTERFACE, families)?;
+        // The bridge forwards nothing from a port that it has not seen come up.
+        self.switch.await_ready(&format!("p{port}"), Families::V4)
     }
 }
