@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::panic::{self, AssertUnwindSafe};
 
 use tokio::runtime::Builder;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{ExitCode, Failure, Shutdown, ShutdownTrigger, Talk, failure::one_line};
 
@@ -67,7 +67,19 @@ where
             };
             let code = runtime.block_on(async {
                 let (trigger, shutdown) = Shutdown::pair();
-                tokio::spawn(listen_for_signals(trigger));
+                // Before anything else happens: a signal that comes now must end us in order.
+                match (
+                    signal(SignalKind::interrupt()),
+                    signal(SignalKind::terminate()),
+                ) {
+                    (Ok(interrupt), Ok(terminate)) => {
+                        tokio::spawn(pass_signals_on(interrupt, terminate, trigger));
+                    }
+                    (Err(error), _) | (_, Err(error)) => {
+                        let _ = writeln!(io.stderr, "{tool}: cannot watch for signals: {error}");
+                        return ExitCode::Failed;
+                    }
+                }
                 run(words(), io, shutdown).await
             });
             // A name look-up that still waits for its server must not hold the process.
@@ -110,13 +122,7 @@ fn guarded(tool: &'static str, run: impl FnOnce() -> ExitCode) -> ExitCode {
     panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or(ExitCode::Failed)
 }
 
-async fn listen_for_signals(trigger: ShutdownTrigger) {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    ) else {
-        return std::future::pending().await;
-    };
+async fn pass_signals_on(mut interrupt: Signal, mut terminate: Signal, trigger: ShutdownTrigger) {
     loop {
         let code = tokio::select! {
             _ = interrupt.recv() => ExitCode::Interrupted,

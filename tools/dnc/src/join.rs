@@ -127,7 +127,8 @@ pub(crate) async fn join(
     let mut totals = Totals::default();
     let result = copy_both(source, sink, to_peer, from_peer, ending, &mut totals).await;
     let result = match result {
-        Ok(()) => {
+        Ok(Upload::NotWanted) => Ok(()),
+        Ok(Upload::Ended) => {
             to_peer.finish();
             to_peer.delivered().await.map_err(JoinError::Channel)
         }
@@ -147,6 +148,15 @@ pub(crate) async fn join(
     }
 }
 
+/// How the direction to the peer ended, when it did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Upload {
+    /// Everything that there was is on its way.
+    Ended,
+    /// Nothing was waiting to be sent when the peer said that it wants no more.
+    NotWanted,
+}
+
 async fn copy_both(
     source: &mut impl Source,
     sink: &mut impl Sink,
@@ -154,34 +164,34 @@ async fn copy_both(
     from_peer: &mut impl FromPeer,
     ending: Ending,
     totals: &mut Totals,
-) -> Result<(), JoinError> {
+) -> Result<Upload, JoinError> {
     let Totals { sent, received } = totals;
     let up = copy_to_peer(source, to_peer, sent);
     let down = copy_from_peer(from_peer, sink, received);
     tokio::pin!(up, down);
-    let mut sent_all: Option<Result<(), JoinError>> = None;
+    let mut sent_all: Option<Result<Upload, JoinError>> = None;
     let mut received_all = false;
     while sent_all.is_none() || !received_all {
         tokio::select! {
             result = &mut up, if sent_all.is_none() => match result {
-                Ok(()) if ending == Ending::Either => return Ok(()),
+                Ok(upload) if ending == Ending::Either => return Ok(upload),
                 // The peer may have answered before it stopped reading; what comes is still read.
                 Err(JoinError::Channel(error)) if is_stopped(&error) => {
                     sent_all = Some(Err(JoinError::Channel(error)));
                 }
                 Err(error) => return Err(error),
-                Ok(()) => sent_all = Some(Ok(())),
+                Ok(upload) => sent_all = Some(Ok(upload)),
             },
             result = &mut down, if !received_all => {
                 result?;
                 received_all = true;
                 if ending != Ending::Both && sent_all.is_none() {
-                    return Ok(());
+                    return Ok(Upload::Ended);
                 }
             },
         }
     }
-    sent_all.unwrap_or(Ok(()))
+    sent_all.unwrap_or(Ok(Upload::Ended))
 }
 
 /// Copies until the source ends. Notices while waiting that the peer reads no more.
@@ -189,24 +199,23 @@ async fn copy_to_peer(
     source: &mut impl Source,
     to_peer: &mut impl ToPeer,
     sent: &mut u64,
-) -> Result<(), JoinError> {
+) -> Result<Upload, JoinError> {
     loop {
         let block = tokio::select! {
             biased;
             block = source.next_block() => block.map_err(JoinError::Input)?,
             stopped = to_peer.stopped() => match stopped {
-                // Nothing was waiting to be sent, and the peer said that it was satisfied.
-                Ok(Some(code)) if code == GiveUp::Done.code() => return Ok(()),
+                Ok(Some(code)) if code == GiveUp::Done.code() => return Ok(Upload::NotWanted),
                 Ok(Some(code)) => {
                     return Err(JoinError::Channel(ChannelError::Stopped(code).into()));
                 }
-                Ok(None) => return Ok(()),
+                Ok(None) => return Ok(Upload::Ended),
                 Err(error) => return Err(JoinError::Channel(error)),
             },
         };
         let Some(block) = block else {
             to_peer.finish();
-            return Ok(());
+            return Ok(Upload::Ended);
         };
         let len = block.len() as u64;
         to_peer.send(block).await.map_err(JoinError::Channel)?;

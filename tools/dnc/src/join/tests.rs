@@ -45,8 +45,8 @@ impl ToPeer for Up {
 
     async fn delivered(&mut self) -> io::Result<()> {
         match self.0.stops_with {
-            Some(code) if code != GiveUp::Done.code() => Err(ChannelError::Stopped(code).into()),
-            _ => Ok(()),
+            Some(code) => Err(ChannelError::Stopped(code).into()),
+            None => Ok(()),
         }
     }
 
