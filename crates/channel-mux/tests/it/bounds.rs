@@ -19,8 +19,8 @@ fn try_open(pair: &mut Pair, request: ChannelRequest) -> Result<(), OpenError> {
         .map(|_| ())
 }
 
-fn with_limits(limits: Limits) -> Pair {
-    Pair::with(&Settings::default(), &limits, 1)
+fn with_limits(limits: &Limits) -> Pair {
+    Pair::with(&Settings::default(), limits, 1)
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn metadata_of_4096_bytes_is_carried_and_4097_are_not() {
 
 #[test]
 fn own_opens_stop_at_the_number_of_channels() {
-    let mut pair = with_limits(Limits::default().max_channels(3));
+    let mut pair = with_limits(&Limits::default().max_channels(3));
     for _ in 0..3 {
         try_open(&mut pair, ChannelRequest::stream("test")).unwrap();
     }
@@ -135,7 +135,7 @@ fn opens_past_the_queue_are_refused() {
 #[test]
 fn an_opener_asks_no_more_at_once_than_the_peer_takes() {
     let max = MIN_PENDING_REQUESTS;
-    let mut pair = with_limits(Limits::default().max_pending_requests(max));
+    let mut pair = with_limits(&Limits::default().max_pending_requests(max));
     for _ in 0..max + 1 {
         pair.a.open(ChannelRequest::stream("test"));
     }
@@ -164,7 +164,7 @@ fn an_opener_asks_no_more_at_once_than_the_peer_takes() {
 #[test]
 fn a_peer_that_asks_more_at_once_than_it_was_told_is_busied() {
     let max = MIN_PENDING_REQUESTS;
-    let mut pair = with_limits(Limits::default().max_pending_requests(max));
+    let mut pair = with_limits(&Limits::default().max_pending_requests(max));
     pair.a.mute = true;
     let mut streams: Vec<StreamId> = Vec::new();
     for _ in 0..max + 1 {
