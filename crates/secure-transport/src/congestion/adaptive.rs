@@ -385,6 +385,8 @@ impl Adaptive {
         self.phase = Phase::Startup;
         self.rate = BestRate::default();
         self.recent_rtt = RecentMin::default();
+        self.interval = Interval::new(now);
+        self.loss = LossRate::default();
         self.ceiling = None;
         self.reacted_at = Some(now);
     }
@@ -562,6 +564,8 @@ impl Controller for Adaptive {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::disallowed_methods)] // an instant to count from
+
     use super::*;
 
     const MTU: u64 = 1_200;
@@ -679,6 +683,7 @@ mod tests {
             path.round_of_a_window();
         }
         let before = path.controller.window();
+        path.controller.on_end_acks(path.now, 0, true, None);
         path.now += IDLE_RESTART;
         path.controller.on_sent(path.now, MTU, 0);
         assert_eq!(path.controller.window(), before / 2);

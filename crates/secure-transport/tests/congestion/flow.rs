@@ -16,15 +16,15 @@ use super::plaintext::Plaintext;
 
 /// A datagram on a link, with the number of its flow.
 #[derive(Debug, Clone)]
-pub struct Datagram {
-    pub flow: usize,
-    pub ecn: bool,
-    pub bytes: Vec<u8>,
+pub(crate) struct Datagram {
+    pub(crate) flow: usize,
+    pub(crate) ecn: bool,
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// How the application writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub(crate) enum Source {
     /// As much as the connection takes.
     Bulk,
     /// So many bytes at once, each time the pause has passed.
@@ -33,11 +33,11 @@ pub enum Source {
 
 /// Settings of a connection beside its congestion controller.
 #[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    pub source: Source,
+pub(crate) struct Settings {
+    pub(crate) source: Source,
     /// Packets per acknowledgement by the ack frequency extension; quinn's default without.
-    pub ack_every: Option<u32>,
-    pub begins: Duration,
+    pub(crate) ack_every: Option<u32>,
+    pub(crate) begins: Duration,
 }
 
 impl Default for Settings {
@@ -60,7 +60,7 @@ struct Side {
     buf: Vec<u8>,
 }
 
-pub struct Flow {
+pub(crate) struct Flow {
     number: usize,
     settings: Settings,
     client: Side,
@@ -70,7 +70,7 @@ pub struct Flow {
     next_write: Instant,
     left_to_write: usize,
     /// Bytes the server's application read.
-    pub received: u64,
+    pub(crate) received: u64,
 }
 
 fn transport(
@@ -99,7 +99,7 @@ fn endpoint(server: Option<Arc<ServerConfig>>, seed: u8) -> Endpoint {
 }
 
 impl Flow {
-    pub fn new(
+    pub(crate) fn new(
         number: usize,
         factory: Arc<dyn ControllerFactory + Send + Sync>,
         settings: Settings,
@@ -136,25 +136,30 @@ impl Flow {
     }
 
     /// From now on the application writes as much as the connection takes.
-    pub fn turn_to_bulk(&mut self) {
+    pub(crate) fn turn_to_bulk(&mut self) {
         self.settings.source = Source::Bulk;
     }
 
     /// The sending connection.
-    pub fn sender(&self) -> &Connection {
+    pub(crate) fn sender(&self) -> &Connection {
         &self.client.connection.as_ref().expect("made in new").1
     }
 
-    pub fn deliver_to_server(&mut self, now: Instant, datagram: Datagram, marked: bool) {
+    pub(crate) fn deliver_to_server(&mut self, now: Instant, datagram: &Datagram, marked: bool) {
         self.server.deliver(now, datagram, marked, address(1));
     }
 
-    pub fn deliver_to_client(&mut self, now: Instant, datagram: Datagram, marked: bool) {
+    pub(crate) fn deliver_to_client(&mut self, now: Instant, datagram: &Datagram, marked: bool) {
         self.client.deliver(now, datagram, marked, address(2));
     }
 
     /// Lets the applications and both connections act.
-    pub fn act(&mut self, now: Instant, there: &mut Link<Datagram>, back: &mut Link<Datagram>) {
+    pub(crate) fn act(
+        &mut self,
+        now: Instant,
+        there: &mut Link<Datagram>,
+        back: &mut Link<Datagram>,
+    ) {
         for side in [&mut self.client, &mut self.server] {
             side.exchange_events();
             if let Some((_, connection)) = &mut side.connection
@@ -171,7 +176,7 @@ impl Flow {
     }
 
     /// When [`act`](Self::act) is due without a delivery.
-    pub fn next_due(&mut self) -> Option<Instant> {
+    pub(crate) fn next_due(&mut self) -> Option<Instant> {
         let mut due = [&mut self.client, &mut self.server]
             .into_iter()
             .filter_map(|side| side.connection.as_mut()?.1.poll_timeout())
@@ -250,7 +255,7 @@ impl Side {
         }
     }
 
-    fn deliver(&mut self, now: Instant, datagram: Datagram, marked: bool, from: SocketAddr) {
+    fn deliver(&mut self, now: Instant, datagram: &Datagram, marked: bool, from: SocketAddr) {
         let ecn = datagram.ecn.then_some(if marked {
             EcnCodepoint::Ce
         } else {

@@ -8,13 +8,13 @@ use quinn_proto::congestion::ControllerFactory;
 
 use super::flow::{Datagram, Flow, Settings};
 
-pub type Factory = Arc<dyn ControllerFactory + Send + Sync>;
+pub(crate) type Factory = Arc<dyn ControllerFactory + Send + Sync>;
 
 /// IPv4 and UDP headers.
-pub const OVERHEAD: usize = 28;
+pub(crate) const OVERHEAD: usize = 28;
 
 /// Flows that share one link there and one link back.
-pub struct Net {
+pub(crate) struct Net {
     clock: Clock,
     there: Link<Datagram>,
     back: Link<Datagram>,
@@ -22,37 +22,37 @@ pub struct Net {
     plans: Vec<(Factory, Settings)>,
     start: Instant,
     /// Smallest window of each flow's sender seen since the last call of `measure`.
-    pub smallest_window: u64,
+    pub(crate) smallest_window: u64,
 }
 
 /// What one flow got during a measurement.
 #[derive(Debug, Clone, Copy)]
-pub struct Share {
+pub(crate) struct Share {
     /// Bytes per second the receiving application read.
-    pub goodput: f64,
+    pub(crate) goodput: f64,
     /// Bytes declared lost, as a part of the bytes sent.
-    pub retransmitted: f64,
+    pub(crate) retransmitted: f64,
 }
 
 /// A measurement over a span of virtual time.
 #[derive(Debug, Clone)]
-pub struct Report {
-    pub shares: Vec<Share>,
+pub(crate) struct Report {
+    pub(crate) shares: Vec<Share>,
     /// Mean wait for the line of the packets carried meanwhile.
-    pub mean_wait: Duration,
+    pub(crate) mean_wait: Duration,
     /// The link's counters since the start.
-    pub link: LinkStats,
+    pub(crate) link: LinkStats,
 }
 
 impl Report {
     /// What a flow got, as a part of `rate` in bits per second.
-    pub fn part(&self, flow: usize, rate: f64) -> f64 {
+    pub(crate) fn part(&self, flow: usize, rate: f64) -> f64 {
         self.shares[flow].goodput * 8.0 / rate
     }
 }
 
 impl Net {
-    pub fn new(there: LinkConfig, back: LinkConfig, seed: u64) -> Self {
+    pub(crate) fn new(there: LinkConfig, back: LinkConfig, seed: u64) -> Self {
         let start = Instant::now();
         Self {
             clock: Clock::new(start),
@@ -65,22 +65,22 @@ impl Net {
         }
     }
 
-    pub fn add(&mut self, factory: Factory, settings: Settings) {
+    pub(crate) fn add(&mut self, factory: Factory, settings: Settings) {
         self.flows.push(None);
         self.plans.push((factory, settings));
     }
 
     /// Changes the link there from now on.
-    pub fn reconfigure(&mut self, there: LinkConfig) {
+    pub(crate) fn reconfigure(&mut self, there: LinkConfig) {
         self.there.reconfigure(there.with_overhead(OVERHEAD));
     }
 
-    pub fn flow(&mut self, number: usize) -> &mut Flow {
+    pub(crate) fn flow(&mut self, number: usize) -> &mut Flow {
         self.flows[number].as_mut().expect("the flow has begun")
     }
 
     /// Runs to `until` after the start.
-    pub fn run_until(&mut self, until: Duration) {
+    pub(crate) fn run_until(&mut self, until: Duration) {
         let end = self.start + until;
         while let Some(next) = self.next_due().filter(|next| *next <= end) {
             self.clock.advance_to(next);
@@ -90,7 +90,7 @@ impl Net {
     }
 
     /// Runs to `until` and reports on the time between the call and then.
-    pub fn measure(&mut self, until: Duration) -> Report {
+    pub(crate) fn measure(&mut self, until: Duration) -> Report {
         let begin = self.clock.elapsed();
         let before: Vec<_> = self.flows.iter().map(reading).collect();
         let link = self.there.stats();
@@ -139,13 +139,13 @@ impl Net {
             let flow = packet.item.flow;
             touched[flow] = true;
             self.flow(flow)
-                .deliver_to_server(now, packet.item, packet.marked);
+                .deliver_to_server(now, &packet.item, packet.marked);
         }
         while let Some(packet) = self.back.poll_delivery(now) {
             let flow = packet.item.flow;
             touched[flow] = true;
             self.flow(flow)
-                .deliver_to_client(now, packet.item, packet.marked);
+                .deliver_to_client(now, &packet.item, packet.marked);
         }
         for (number, slot) in self.flows.iter_mut().enumerate() {
             let (factory, settings) = &self.plans[number];

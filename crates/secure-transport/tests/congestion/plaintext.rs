@@ -16,7 +16,7 @@ use quinn_proto::{ConnectError, ConnectionId, Side, TransportError};
 
 const TAG: usize = 16;
 
-pub struct Plaintext;
+pub(crate) struct Plaintext;
 
 fn keys() -> Keys {
     Keys {
