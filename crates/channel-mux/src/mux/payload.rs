@@ -204,7 +204,8 @@ impl Mux {
     }
 
     /// Ends a channel of any state at once: resets our direction and stops the peer's, withdraws
-    /// a request that was not answered, drops one of the peer's. [`Event::Closed`] follows at
+    /// a request that was not answered, drops one of the peer's. What was written or finished and
+    /// not acknowledged yet may be lost: to keep it, `finish` and `stop` instead. [`Event::Closed`] follows at
     /// once. Nothing happens if there is no such channel, or if it was declined.
     ///
     /// [`Event::Closed`]: crate::Event::Closed

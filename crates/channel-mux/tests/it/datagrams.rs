@@ -334,3 +334,53 @@ fn datagrams_of_no_channel_are_counted_and_dropped() {
     assert_eq!((stats.datagrams_malformed, stats.datagrams_unknown), (3, 2));
     assert_eq!(stats.buffered_bytes, 0);
 }
+
+#[test]
+fn what_an_ended_channel_had_queued_is_room_for_the_others() {
+    let each = 936 + DATAGRAM_OVERHEAD;
+    let limits = Limits::default().max_datagram_bytes_total(10 * each);
+    let end: [fn(&mut Pair, ChannelId, ChannelId); 4] = [
+        |pair, a, _| pair.a.reset(a, 0),
+        |pair, _, b| pair.b.stop(b, 0),
+        |pair, _, b| pair.b.abandon(b, 0),
+        |pair, _, b| while pair.b.recv_datagram(b).is_ok() {},
+    ];
+    for end in end {
+        let mut pair = Pair::with(&Settings::default(), &limits, 1);
+        let (a1, b1) = datagrams(&mut pair);
+        let (a2, b2) = datagrams(&mut pair);
+        for _ in 0..10 {
+            pair.a.send_datagram(a1, &[1; 936]);
+        }
+        pair.run();
+        end(&mut pair, a1, b1);
+        pair.run();
+        for _ in 0..10 {
+            pair.a.send_datagram(a2, &[2; 936]);
+        }
+        pair.run();
+        let stats = pair.b.mux.channel(b2).unwrap().datagrams;
+        assert_eq!((stats.queued, stats.dropped), (10, 0));
+    }
+}
+
+#[test]
+fn what_a_declined_channel_had_queued_is_room_for_the_others() {
+    let each = 936 + DATAGRAM_OVERHEAD;
+    let limits = Limits::default().max_datagram_bytes_total(10 * each);
+    let mut pair = Pair::with(&Settings::default(), &limits, 1);
+    let (a2, b2) = datagrams(&mut pair);
+    let a1 = pair.a.open(ChannelRequest::datagrams("declined"));
+    pair.run();
+    for _ in 0..10 {
+        pair.a.send_datagram(a1, &[1; 936]);
+    }
+    pair.run();
+    let (b1, _) = pair.b.incoming();
+    pair.b.decline(b1, dhtnet_channel_mux::DeclineCode::Policy);
+    for _ in 0..10 {
+        pair.a.send_datagram(a2, &[2; 936]);
+    }
+    pair.run();
+    assert_eq!(pair.b.mux.channel(b2).unwrap().datagrams.queued, 10);
+}
