@@ -53,7 +53,7 @@ impl Device {
     fn crtmgr(&self, word: &str, interrupt: &Interrupt) -> Outcome<String> {
         let stdout = self.home.with_extension("stdout");
         let mut command = self.tool("crtmgr");
-        command.arg(word).stdin(Stdio::null());
+        command.args(["-q", word]).stdin(Stdio::null());
         command.stdout(File::create(&stdout).tried(|| format!("create {}", stdout.display()))?);
         let status = Process::spawn(&mut command)?.wait(interrupt, Some(time_limit(0)))?;
         if !status.success() {

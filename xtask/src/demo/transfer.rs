@@ -159,12 +159,12 @@ fn read(device: &Device) -> String {
     fs::read_to_string(device.stderr_file()).unwrap_or_default()
 }
 
-/// The words after `path` in the line of `dnc -v` that tells the path in use.
+/// What `dnc -v` says between "via" and "in": the kind of the path and the peer's address.
 fn path_in(stderr: &str) -> Option<String> {
     stderr.lines().find_map(|line| {
-        let (_, path) = line.split_once("path")?;
-        let path = path.trim_start_matches([':', '=', ' ']).trim();
-        (!path.is_empty()).then(|| path.to_owned())
+        let (_, path) = line.split_once("connected to ")?.1.split_once(" via ")?;
+        let path = path.split_once(" in ").map_or(path, |(path, _)| path);
+        Some(path.to_owned())
     })
 }
 
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn the_path_is_found_in_the_callers_words() {
-        let stderr = "dnc: looking\ndnc: connected to 7n4c…, path: loopback 127.0.0.1:4000\n";
+        let stderr = "dnc: looking\ndnc: connected to 7n4c… via loopback 127.0.0.1:4000 in 8 ms\n";
         assert_eq!(path_in(stderr).as_deref(), Some("loopback 127.0.0.1:4000"));
         assert_eq!(path_in("dnc: connected\n"), None);
     }
