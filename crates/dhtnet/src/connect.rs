@@ -14,9 +14,9 @@ use crate::channel::{Channel, Held};
 use crate::core::path::PathAddress;
 use crate::core::{ChannelKey, ConnectionKey, DialError};
 use crate::discovery::{Discovery, Lookup};
-use crate::error::{ChannelError, ConnectError, ConnectStep, EndReason, unreachable};
+use crate::error::{ChannelError, ConnectError, ConnectStep, EndReason, close_code, unreachable};
 use crate::node::Node;
-use crate::state::{DialFailure, Shared, close_code};
+use crate::state::{DialFailure, Shared};
 
 /// Silence after which the addresses found so far are given up, when no source can give more. A
 /// QUIC handshake repeats its first packet at growing intervals, five times within this.
@@ -314,12 +314,12 @@ impl Attempt {
         };
         match fault {
             // Silence is no verdict while a source may still give another address.
-            Some(EndReason::TimedOut) if exhausted => {
+            Some(EndReason::TimedOut | EndReason::PortClosed) if exhausted => {
                 let addresses = self.shared.lock().dials.addresses(&self.peer.id);
                 self.give_up(&DialFailure::NotReached { addresses });
                 true
             }
-            Some(EndReason::TimedOut | EndReason::Closed) | None => false,
+            Some(EndReason::TimedOut | EndReason::PortClosed | EndReason::Closed) | None => false,
             Some(reason) => {
                 self.give_up(&DialFailure::Handshake(reason));
                 true

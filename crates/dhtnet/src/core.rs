@@ -9,9 +9,11 @@ pub(crate) mod path;
 mod timers;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::error::{EndReason, close_code};
 use crate::report::DropReport;
 use bytes::{Bytes, BytesMut};
 use dhtnet_channel_mux as mux;
@@ -66,7 +68,7 @@ pub(crate) enum CoreEvent {
     /// The connection is over, before or after it was established.
     Ended {
         key: ConnectionKey,
-        fault: ConnectionFault,
+        reason: EndReason,
     },
     /// Something about the channels.
     Mux {
@@ -311,11 +313,24 @@ impl Core {
         key
     }
 
+    /// A host reports that nobody has the port that something was sent to.
+    pub(crate) fn handle_refused(&mut self, now: Instant, host: IpAddr) {
+        for key in self.keys() {
+            if let Some(connection) = self.get_mut(key) {
+                connection.paths.on_refused(now, host);
+            }
+            self.drive(now, key);
+        }
+    }
+
     /// Handles what is due at `now`.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         while let Some(key) = self.timers.expired(now) {
             if let Some(connection) = self.get_mut(key) {
                 connection.handle_timeout(now);
+                if connection.phase != Phase::Ended && connection.paths.is_dead(now) {
+                    self.end(now, key, close_code::DONE, EndReason::PortClosed);
+                }
             }
             self.drive(now, key);
             // A deadline that stays in the past would spin: it is heard again after the next wake.
@@ -438,6 +453,10 @@ impl Core {
 
     /// Ends a connection now; the peer is told `code`.
     pub(crate) fn close(&mut self, now: Instant, key: ConnectionKey, code: u32) {
+        self.end(now, key, code, EndReason::Closed);
+    }
+
+    fn end(&mut self, now: Instant, key: ConnectionKey, code: u32, reason: EndReason) {
         let Some(connection) = self.get_mut(key) else {
             return;
         };
@@ -454,10 +473,7 @@ impl Core {
             self.pending_handshakes -= 1;
         }
         if was != Phase::Ended {
-            self.events.push_back(CoreEvent::Ended {
-                key,
-                fault: ConnectionFault::LocalClose,
-            });
+            self.events.push_back(CoreEvent::Ended { key, reason });
         }
     }
 
@@ -577,10 +593,8 @@ fn on_quic_event(
         QuicEvent::ConnectionLost { reason } => {
             if connection.phase != Phase::Ended {
                 connection.phase = Phase::Ended;
-                events.push_back(CoreEvent::Ended {
-                    key,
-                    fault: ConnectionFault::from(reason),
-                });
+                let reason = EndReason::from_fault(&ConnectionFault::from(reason));
+                events.push_back(CoreEvent::Ended { key, reason });
             }
         }
         QuicEvent::Stream(event) => connection.on_stream_event(now, event),

@@ -14,7 +14,8 @@ use tokio::time::Sleep;
 pub(crate) use self::sockets::Sockets;
 use self::sockets::{Received, SendState};
 use crate::core::Outgoing;
-use crate::state::{Shared, State, close_code};
+use crate::error::close_code;
+use crate::state::{Shared, State};
 
 /// Batches received before what is to be sent gets its turn: 32 messages of up to 64 KiB.
 const RECEIVE_ROUNDS: usize = 4;
@@ -59,6 +60,9 @@ impl Driver {
         let over = {
             let shared = self.shared.clone();
             let mut state = shared.lock();
+            for host in self.sockets.take_refused() {
+                state.core.handle_refused(now, host);
+            }
             if self.poll_timer(cx, now, &state) {
                 state.core.handle_timeout(now);
             }

@@ -212,6 +212,18 @@ impl From<ChannelError> for io::Error {
     }
 }
 
+/// Application close codes of a connection (docs/wire-format/handshake.md).
+pub(crate) mod close_code {
+    /// Nothing is wrong: this side is done.
+    pub(crate) const DONE: u32 = 0;
+    /// The policy does not admit the peer.
+    pub(crate) const REFUSED: u32 = 1;
+    /// The hello of the handshake cannot be understood.
+    pub(crate) const VERSION: u32 = 2;
+    /// The control stream was misused; the kind of fault is added.
+    pub(crate) const FAULT: u32 = 16;
+}
+
 /// Why a connection is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -236,7 +248,6 @@ pub enum EndReason {
 
 impl EndReason {
     pub(crate) fn from_fault(fault: &ConnectionFault) -> Self {
-        use crate::state::close_code;
         match fault {
             ConnectionFault::PeerClosed { code, .. } => match u32::try_from(*code) {
                 Ok(close_code::DONE) => Self::Closed,

@@ -15,13 +15,13 @@ use crate::channel::Channel;
 use crate::connect::{self, ConnectOptions};
 use crate::core::{ConnectionKey, Phase};
 use crate::discovery::{Announcement, Discovery};
-use crate::error::{ConnectError, ListenError};
+use crate::error::{ConnectError, ListenError, close_code};
 use crate::events::{Event, Events};
 use crate::listener::{Incoming, Listener};
 use crate::report::{ChannelReport, ConnectionReport, DropReport};
-use crate::state::{ActionOf, DialFailure, Offer, Shared, close_code, default_action};
+use crate::state::{ActionOf, DialFailure, Offer, Shared, default_action};
 
-/// How long [`Node::shutdown`] waits for channels to end before it cuts them.
+/// How long [`Node::shutdown`] waits for what was written to arrive.
 pub const SHUTDOWN_LIMIT: Duration = Duration::from_secs(3);
 
 /// How long the last packets may take to leave.
@@ -252,17 +252,16 @@ impl Node {
         });
     }
 
-    /// Ends the node in good order: no new channels, those that are ending get
-    /// [`SHUTDOWN_LIMIT`] to deliver what was written, peers are told, sockets are closed.
+    /// Ends the node in good order: no new channels; what was written to channels that were
+    /// finished gets [`SHUTDOWN_LIMIT`] to arrive (on a slow path wait for
+    /// [`SendHalf::flushed`](crate::SendHalf::flushed) before); peers are told; sockets are closed.
     pub async fn shutdown(&self) {
         for source in &self.parts.sources {
             source.close();
         }
         self.begin_shutdown();
-        self.wait_until(SHUTDOWN_LIMIT, |state| {
-            !state.core.connections().any(|c| c.phase != Phase::Ended)
-        })
-        .await;
+        self.wait_until(SHUTDOWN_LIMIT, |state| !state.channels.is_flushing())
+            .await;
         self.close_all();
         self.wait_until(FLUSH_LIMIT, |state| state.core.is_quiet())
             .await;
@@ -312,7 +311,6 @@ impl Node {
                 if done(&shared.lock()) {
                     return;
                 }
-                shared.wake.wake();
                 quiet.await;
             }
         };

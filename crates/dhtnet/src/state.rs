@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime};
 use dhtnet_channel_mux::{self as mux, CloseCode, CloseReason, DeclineCode, DeclineReason};
 use dhtnet_identity::DeviceId;
 use dhtnet_identity::policy::Policy;
-use dhtnet_secure_transport::{ConnectionFault, PeerIdentity};
+use dhtnet_secure_transport::PeerIdentity;
 use futures_util::task::AtomicWaker;
 use tokio::sync::{Notify, broadcast};
 
@@ -18,22 +18,10 @@ use self::channels::ChannelTable;
 pub(crate) use self::dials::{DialFailure, Dials};
 pub(crate) use self::listeners::{ActionOf, Listeners, Offer, default_action};
 use crate::core::{ConnectionKey, Core, CoreEvent};
-use crate::error::EndReason;
+use crate::error::{EndReason, close_code};
 use crate::events::Event;
 use crate::hello::Hello;
 use crate::peers::PeerTable;
-
-/// Application close codes of a connection (docs/wire-format/handshake.md).
-pub(crate) mod close_code {
-    /// Nothing is wrong: this side is done.
-    pub(crate) const DONE: u32 = 0;
-    /// The policy does not admit the peer.
-    pub(crate) const REFUSED: u32 = 1;
-    /// The hello of the handshake cannot be understood.
-    pub(crate) const VERSION: u32 = 2;
-    /// The control stream was misused; the kind of fault is added.
-    pub(crate) const FAULT: u32 = 16;
-}
 
 /// What the driver and the handles share.
 pub(crate) struct Shared {
@@ -115,7 +103,7 @@ impl State {
                 } => {
                     self.on_established(now, wall, key, &identity, initiated);
                 }
-                CoreEvent::Ended { key, fault } => self.on_ended(key, &fault),
+                CoreEvent::Ended { key, reason } => self.on_ended(key, reason),
                 CoreEvent::Mux { key, event } => self.on_mux_event(now, wall, key, event),
             }
         }
@@ -158,12 +146,11 @@ impl State {
         }
     }
 
-    fn on_ended(&mut self, key: ConnectionKey, fault: &ConnectionFault) {
+    fn on_ended(&mut self, key: ConnectionKey, reason: EndReason) {
         let Some(connection) = self.core.get(key) else {
             return;
         };
         let (peer, established) = (connection.peer, connection.established);
-        let reason = EndReason::from_fault(fault);
         if let Some(peer) = peer {
             self.peers.on_ended(&peer, key);
             self.dials.on_attempt_failed(&peer, key, &reason);

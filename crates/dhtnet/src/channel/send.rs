@@ -113,10 +113,13 @@ impl SendHalf {
         if !std::mem::replace(&mut self.ended, true) {
             let (now, key) = (self.held.handle.now(), self.held.key);
             self.held.handle.shared().with(|state| {
-                state.core.with_mux(key.connection, |mux, link| {
-                    // A channel that is gone has nothing left to finish.
-                    let _ = mux.finish(link, now, key.channel);
+                let finished = state.core.with_mux(key.connection, |mux, link| {
+                    mux.finish(link, now, key.channel)
                 });
+                // A channel that is gone has nothing left to finish.
+                if let Some(Ok(())) = finished {
+                    state.channels.begin_flush(key);
+                }
             });
         }
     }

@@ -177,7 +177,11 @@ impl Connection {
             .map(|(_, at)| at)
             .filter(|_| established);
         let keepalive = established.then_some(self.next_keepalive);
-        [quic, mux, keepalive].into_iter().flatten().min()
+        let refused = self
+            .paths
+            .poll_timeout()
+            .filter(|_| self.phase != Phase::Ended);
+        [quic, mux, keepalive, refused].into_iter().flatten().min()
     }
 
     pub(super) fn take_transmit_wish(&mut self) -> bool {

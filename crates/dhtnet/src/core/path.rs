@@ -4,6 +4,7 @@
 //! really go is decided here, below it. Nothing that a peer or the network does to addresses can
 //! therefore confuse the transport, and relays become just another kind of path.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,10 @@ const MAX_FIRST_FLIGHT: usize = 4;
 /// A settled path must have been silent this long before authenticated packets from another
 /// address move it: an attacker who copies packets to another source cannot steal a live path.
 const SILENCE_BEFORE_MOVE: Duration = Duration::from_secs(1);
+
+/// A port must stay closed this long, with nothing heard, before the peer counts as gone: a
+/// program that is started again has its port back by then.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(2);
 
 /// One way to a peer: its address, and the local address to send from when that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,9 +59,25 @@ pub(crate) enum PathChange {
     Moved,
 }
 
-/// The paths of one connection.
+/// Reports of a host that nobody has its port. Anybody on the way can forge one, so they count
+/// only together with silence.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Refusals {
+    first: Option<Instant>,
+    hosts: BTreeSet<IpAddr>,
+}
+
+impl Refusals {
+    fn note(&mut self, now: Instant, host: IpAddr) {
+        self.first.get_or_insert(now);
+        if self.hosts.len() < MAX_CANDIDATES {
+            self.hosts.insert(host);
+        }
+    }
+}
+
 #[derive(Debug)]
-pub(crate) enum Paths {
+enum Stage {
     /// No address has answered yet: every datagram goes to every candidate.
     Racing {
         candidates: Vec<PathAddress>,
@@ -69,28 +90,43 @@ pub(crate) enum Paths {
     },
 }
 
+/// The paths of one connection.
+#[derive(Debug)]
+pub(crate) struct Paths {
+    stage: Stage,
+    refusals: Refusals,
+}
+
 impl Paths {
     /// Paths of a connection that we begin: nothing is known to work.
     pub(crate) fn racing() -> Self {
-        Self::Racing {
+        let stage = Stage::Racing {
             candidates: Vec::new(),
             first_flight: Vec::new(),
+        };
+        Self {
+            stage,
+            refusals: Refusals::default(),
         }
     }
 
     /// Paths of a connection that began with a datagram from `from`.
     pub(crate) fn settled(from: PathAddress, now: Instant) -> Self {
-        Self::Settled {
+        let stage = Stage::Settled {
             current: from,
             last_heard: now,
+        };
+        Self {
+            stage,
+            refusals: Refusals::default(),
         }
     }
 
     /// Adds a candidate. Returns the datagrams to repeat to it, none when it is known, when
     /// the race is over or when there are [`MAX_CANDIDATES`].
     pub(crate) fn add_candidate(&mut self, address: PathAddress) -> Vec<Bytes> {
-        match self {
-            Self::Racing {
+        match &mut self.stage {
+            Stage::Racing {
                 candidates,
                 first_flight,
             } => {
@@ -101,13 +137,13 @@ impl Paths {
                 candidates.push(address);
                 first_flight.clone()
             }
-            Self::Settled { .. } => Vec::new(),
+            Stage::Settled { .. } => Vec::new(),
         }
     }
 
     /// Remembers a datagram sent while racing, for candidates that come later.
     pub(crate) fn on_sent(&mut self, datagram: &[u8]) {
-        if let Self::Racing { first_flight, .. } = self
+        if let Stage::Racing { first_flight, .. } = &mut self.stage
             && first_flight.len() < MAX_FIRST_FLIGHT
         {
             first_flight.push(Bytes::copy_from_slice(datagram));
@@ -116,7 +152,8 @@ impl Paths {
 
     /// Whether `from` is the address in use, so that nothing needs to be proved about it.
     pub(crate) fn is_current(&self, from: &PathAddress) -> bool {
-        matches!(self, Self::Settled { current, .. } if current.remote == from.remote)
+        self.current()
+            .is_some_and(|current| current.remote == from.remote)
     }
 
     /// Notes a datagram from `from`; `authenticated` says that its AEAD was valid and fresh.
@@ -126,53 +163,69 @@ impl Paths {
         from: PathAddress,
         authenticated: bool,
     ) -> PathChange {
-        match self {
-            Self::Racing { .. } if authenticated => {
-                *self = Self::settled(from, now);
-                PathChange::Settled
-            }
-            Self::Racing { .. } => PathChange::None,
-            Self::Settled {
-                current,
-                last_heard,
-            } if current.remote == from.remote => {
-                *current = from;
-                *last_heard = now;
-                PathChange::None
-            }
-            Self::Settled {
-                current,
-                last_heard,
-            } if authenticated
-                && now.saturating_duration_since(*last_heard) > SILENCE_BEFORE_MOVE =>
+        let change = match &self.stage {
+            Stage::Settled { current, .. } if current.remote == from.remote => PathChange::None,
+            Stage::Racing { .. } if authenticated => PathChange::Settled,
+            Stage::Settled { last_heard, .. }
+                if authenticated
+                    && now.saturating_duration_since(*last_heard) > SILENCE_BEFORE_MOVE =>
             {
-                *current = from;
-                *last_heard = now;
                 PathChange::Moved
             }
-            Self::Settled { .. } => PathChange::None,
+            Stage::Racing { .. } | Stage::Settled { .. } => return PathChange::None,
+        };
+        self.stage = Stage::Settled {
+            current: from,
+            last_heard: now,
+        };
+        self.refusals = Refusals::default();
+        change
+    }
+
+    /// Notes that `host` reports a closed port.
+    pub(crate) fn on_refused(&mut self, now: Instant, host: IpAddr) {
+        if self.destinations().iter().any(|to| to.remote.ip() == host) {
+            self.refusals.note(now, host);
         }
+    }
+
+    /// Whether nobody is there any more: every address has reported its port closed, and nothing
+    /// was heard since for [`REFUSAL_PATIENCE`].
+    pub(crate) fn is_dead(&self, now: Instant) -> bool {
+        self.poll_timeout().is_some_and(|at| at <= now)
+    }
+
+    /// When [`Paths::is_dead`] becomes true, if nothing is heard until then.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let refused = |to: &PathAddress| self.refusals.hosts.contains(&to.remote.ip());
+        let all = self.destinations().iter().all(refused);
+        self.refusals
+            .first
+            .filter(|_| all)
+            .map(|at| at + REFUSAL_PATIENCE)
     }
 
     /// Where the next datagram goes: one address, or all candidates while racing.
     pub(crate) fn destinations(&self) -> &[PathAddress] {
-        match self {
-            Self::Racing { candidates, .. } => candidates,
-            Self::Settled { current, .. } => std::slice::from_ref(current),
+        match &self.stage {
+            Stage::Racing { candidates, .. } => candidates,
+            Stage::Settled { current, .. } => std::slice::from_ref(current),
         }
     }
 
     /// The address in use.
     pub(crate) fn current(&self) -> Option<PathAddress> {
-        match self {
-            Self::Racing { .. } => None,
-            Self::Settled { current, .. } => Some(*current),
+        match &self.stage {
+            Stage::Racing { .. } => None,
+            Stage::Settled { current, .. } => Some(*current),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     fn at(port: u16) -> PathAddress {
@@ -218,6 +271,34 @@ mod tests {
         assert_eq!(paths.on_received(late, at(2), false), PathChange::None);
         assert_eq!(paths.on_received(late, at(2), true), PathChange::Moved);
         assert_eq!(paths.current(), Some(at(2)));
+    }
+
+    #[test]
+    fn a_closed_port_kills_a_silent_path_only_and_not_at_once() {
+        let start = Instant::now();
+        let host = at(1).remote.ip();
+        let mut paths = Paths::settled(at(1), start);
+        paths.on_refused(start, "192.0.2.99".parse().unwrap());
+        assert_eq!(paths.poll_timeout(), None);
+        paths.on_refused(start, host);
+        assert!(!paths.is_dead(start + REFUSAL_PATIENCE / 2));
+        assert!(paths.is_dead(start + REFUSAL_PATIENCE));
+        // The peer was heard after all.
+        assert_eq!(paths.on_received(start, at(1), true), PathChange::None);
+        assert!(!paths.is_dead(start + REFUSAL_PATIENCE * 10));
+    }
+
+    #[test]
+    fn an_attempt_is_dead_only_when_every_candidate_refused() {
+        let start = Instant::now();
+        let mut paths = Paths::racing();
+        let other = PathAddress::to("198.51.100.1:5".parse().unwrap());
+        paths.add_candidate(at(1));
+        paths.add_candidate(other);
+        paths.on_refused(start, at(1).remote.ip());
+        assert!(!paths.is_dead(start + REFUSAL_PATIENCE));
+        paths.on_refused(start, other.remote.ip());
+        assert!(paths.is_dead(start + REFUSAL_PATIENCE));
     }
 
     #[test]

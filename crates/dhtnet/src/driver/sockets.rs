@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, IoSliceMut};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
@@ -22,6 +22,9 @@ const SOCKET_BUFFER: usize = 4 << 20;
 
 /// Room for one message: 64 KiB, the most that segmentation offload joins.
 const MESSAGE_LEN: usize = 1 << 16;
+
+/// Reports taken from the system's error queue at once.
+const MAX_REPORTS: usize = 16;
 
 /// Ports tried for a second family when the system chose the first's.
 const PORT_TRIES: usize = 16;
@@ -53,6 +56,8 @@ pub(crate) struct Sockets {
     all: Vec<OneSocket>,
     /// Untouched memory costs nothing: pages come into being when messages fill them.
     buffer: Box<[u8]>,
+    metas: Box<[RecvMeta; BATCH_SIZE]>,
+    refused: Vec<IpAddr>,
 }
 
 impl fmt::Debug for Sockets {
@@ -75,6 +80,8 @@ impl Sockets {
         Ok(Self {
             all,
             buffer: vec![0; MESSAGE_LEN * BATCH_SIZE].into_boxed_slice(),
+            metas: Box::new([RecvMeta::default(); BATCH_SIZE]),
+            refused: Vec::new(),
         })
     }
 
@@ -99,18 +106,19 @@ impl Sockets {
     ) -> Received {
         let mut received = Received::Nothing;
         for socket in &self.all {
-            let mut metas = [RecvMeta::default(); BATCH_SIZE];
-            let count = match socket.poll_batch(cx, &mut self.buffer, &mut metas) {
+            let count = match socket.poll_batch(cx, &mut self.buffer, &mut self.metas) {
                 Poll::Ready(Ok(count)) => count,
-                // An error of one message (an ICMP report) is no reason to stop receiving.
+                // A report about what was sent before; there may be more to receive.
                 Poll::Ready(Err(error)) => {
-                    tracing::debug!(%error, "receiving failed");
+                    tracing::trace!(%error, "an error report instead of a datagram");
+                    socket.take_reports(&mut self.refused);
+                    received = Received::Something;
                     continue;
                 }
                 Poll::Pending => continue,
             };
             received = Received::Something;
-            let messages = self.buffer.chunks(MESSAGE_LEN).zip(&metas[..count]);
+            let messages = self.buffer.chunks(MESSAGE_LEN).zip(&self.metas[..count]);
             for (message, meta) in messages {
                 let from = PathAddress {
                     remote: meta.addr,
@@ -127,9 +135,14 @@ impl Sockets {
         received
     }
 
+    /// Hosts that said, since this was last asked, that nobody has the port we sent to.
+    pub(super) fn take_refused(&mut self) -> Vec<IpAddr> {
+        std::mem::take(&mut self.refused)
+    }
+
     /// Sends a batch to each of its destinations.
     pub(super) fn poll_send(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
         outgoing: &Outgoing,
         buffer: &[u8],
@@ -149,7 +162,15 @@ impl Sockets {
                 segment_size: outgoing.segment,
                 src_ip: to.local_ip,
             };
-            match socket.poll_send(cx, &transmit) {
+            let mut sent = socket.poll_send(cx, &transmit);
+            if let Poll::Ready(Err(error)) = &sent
+                && error.kind() == io::ErrorKind::ConnectionRefused
+            {
+                // The report of an earlier datagram took the place of this one.
+                socket.take_reports(&mut self.refused);
+                sent = socket.poll_send(cx, &transmit);
+            }
+            match sent {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => {
                     tracing::trace!(%error, to = %to.remote, len = outgoing.len, "sending failed");
@@ -178,8 +199,28 @@ impl OneSocket {
         let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
         let io = UdpSocket::from_std(socket.into())?;
         let state = UdpSocketState::new(UdpSockRef::from(&io))?;
+        // Without these reports a dead peer is noticed by its silence alone.
+        let _ = state.enable_transport_errors(UdpSockRef::from(&io));
         let local = io.local_addr()?;
         Ok(Self { io, state, local })
+    }
+
+    /// Empties the queue of error reports and notes the hosts whose port is closed.
+    fn take_reports(&self, refused: &mut Vec<IpAddr>) {
+        for _ in 0..MAX_REPORTS {
+            let Ok(Some(report)) = self.state.recv_transport_error(UdpSockRef::from(&self.io))
+            else {
+                return;
+            };
+            let closed = io::Error::from_raw_os_error(report.raw_errno).kind()
+                == io::ErrorKind::ConnectionRefused;
+            if let Some(host) = report
+                .addr
+                .filter(|_| closed && refused.len() < MAX_REPORTS)
+            {
+                refused.push(host.ip());
+            }
+        }
     }
 
     fn poll_batch(

@@ -1,6 +1,6 @@
 //! What the handles of channels wait for.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -94,6 +94,8 @@ struct Ping {
 #[derive(Debug, Default)]
 pub(crate) struct ChannelTable {
     cells: HashMap<ChannelKey, Cell>,
+    /// Channels whose own direction was finished and is not acknowledged yet, held or not.
+    flushing: BTreeSet<ChannelKey>,
     pings: HashMap<(ConnectionKey, u64), Ping>,
 }
 
@@ -114,12 +116,23 @@ impl ChannelTable {
         self.cells.get(&key)
     }
 
+    /// Notes that our direction was ended and the peer has yet to acknowledge it.
+    pub(crate) fn begin_flush(&mut self, key: ChannelKey) {
+        self.flushing.insert(key);
+    }
+
+    /// Whether something that was finished has not arrived yet.
+    pub(crate) fn is_flushing(&self) -> bool {
+        !self.flushing.is_empty()
+    }
+
     /// Notes that the connection is over and wakes everybody who waited on it.
     pub(crate) fn on_connection_ended(&mut self, key: ConnectionKey, reason: &EndReason) {
         for (_, cell) in self.cells.iter_mut().filter(|(c, _)| c.connection == key) {
             cell.ended = Some(reason.clone());
             cell.wake_all();
         }
+        self.flushing.retain(|c| c.connection != key);
         for (_, ping) in self.pings.iter_mut().filter(|((c, _), _)| *c == key) {
             if let Some(waker) = ping.waker.take() {
                 waker.wake();
@@ -142,10 +155,17 @@ impl ChannelTable {
             | E::Closed { id, .. } => *id,
             _ => return,
         };
-        let Some(cell) = self.cells.get_mut(&ChannelKey {
+        let key = ChannelKey {
             connection,
             channel: id,
-        }) else {
+        };
+        if matches!(
+            event,
+            E::Finished { .. } | E::Stopped { .. } | E::Declined { .. } | E::Closed { .. }
+        ) {
+            self.flushing.remove(&key);
+        }
+        let Some(cell) = self.cells.get_mut(&key) else {
             return;
         };
         match event {
