@@ -106,6 +106,8 @@ pub struct Adaptive {
     /// Set by losses beyond the weather: the queue is shorter than our allowance. Lifted by a
     /// probe.
     ceiling: Option<u64>,
+    /// Intervals of the return from a drain that are left.
+    settling: u32,
     /// Losses of packets sent up to here belong to the last reaction.
     reacted_at: Option<Instant>,
     batch: Batch,
@@ -139,6 +141,7 @@ impl Adaptive {
             loss: LossRate::default(),
             weather: Weather::default(),
             ceiling: None,
+            settling: 0,
             reacted_at: None,
             batch: Batch::default(),
             last_sent: now,
@@ -184,9 +187,7 @@ impl Adaptive {
 
     /// Whether a loss now is due to a queue that ran over.
     fn loss_is_overflow(&self) -> bool {
-        if let Phase::Cruise { intervals, .. } = self.phase
-            && intervals > CRUISE_INTERVALS - SETTLING_INTERVALS
-        {
+        if matches!(self.phase, Phase::Cruise { .. }) && self.settling > 0 {
             return false;
         }
         if matches!(self.phase, Phase::Share { .. }) && self.weather.loss() > SHARED_LOSS {
@@ -221,6 +222,7 @@ impl Adaptive {
             Phase::Cruise {
                 intervals, until, ..
             } => {
+                self.settling = self.settling.saturating_sub(1);
                 *intervals = intervals.saturating_sub(1);
                 if *intervals == 0 || now >= *until {
                     self.move_to_probe();
@@ -367,9 +369,11 @@ impl Adaptive {
         let thrown = self.dice.wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 40;
         let part = thrown as f64 / (1u64 << 24) as f64;
         let until = now + MIN_CRUISE + CRUISE_SPREAD.mul_f64(part);
+        let intervals = MIN_CRUISE_INTERVALS + (f64::from(CRUISE_INTERVALS_SPREAD) * part) as u32;
+        self.settling = SETTLING_INTERVALS;
         self.phase = Phase::Cruise {
             target,
-            intervals: CRUISE_INTERVALS,
+            intervals,
             until,
         };
     }

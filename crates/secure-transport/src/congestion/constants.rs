@@ -46,12 +46,16 @@ pub(super) const MIN_KEPT: f64 = 0.5;
 /// Part of the window kept after an ECN mark (RFC 8511).
 pub(super) const ECN_KEPT: f64 = 0.85;
 
-/// Rounds between probes, so that a flow of Reno of the same share can grow back (BBR draft §5.3.3).
-pub(super) const CRUISE_INTERVALS: u32 = 62;
+/// Least intervals between probes, so that a flow of Reno of the same share can grow back (BBR
+/// draft §5.3.3: 62 round trips)...
+pub(super) const MIN_CRUISE_INTERVALS: u32 = 60;
+/// ...to which up to this many are added at random, or two flows would always probe together.
+pub(super) const CRUISE_INTERVALS_SPREAD: u32 = 25;
 /// The return from a drain makes a short queue of its own for so many of them.
 pub(super) const SETTLING_INTERVALS: u32 = 3;
-/// Least time between probes on long paths (BBR draft: 2 to 3 s, drawn at random)...
-pub(super) const MIN_CRUISE: Duration = Duration::from_secs(2);
+/// Least time between probes on long paths (BBR draft: 2 to 3 s; with 2.4 s CUBIC kept more in
+/// shallow queues)...
+pub(super) const MIN_CRUISE: Duration = Duration::from_millis(2_400);
 /// ...to which up to this much is added.
 pub(super) const CRUISE_SPREAD: Duration = Duration::from_secs(1);
 /// Rounds between probes after an ECN mark, which costs no retransmission.
@@ -59,7 +63,7 @@ pub(super) const ECN_CRUISE_INTERVALS: u32 = 8;
 
 /// Growth per round while probing doubles up to this part of the window. Below it all flows grow
 /// alike, which is what lets a small one catch up.
-pub(super) const PROBE_STEP_DIVISOR: u64 = 4;
+pub(super) const PROBE_STEP_DIVISOR: u64 = 2;
 
 /// CUBIC's multiplicative decrease (RFC 9438 §4.6).
 pub(super) const CUBIC_BETA: f64 = 0.7;
