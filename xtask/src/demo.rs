@@ -60,7 +60,8 @@ pub(crate) fn run(size_mib: u64, interrupt: &Interrupt) -> Outcome {
     Ok(())
 }
 
-/// Checks the hash, then prints the line of one direction; the received file is removed.
+/// Checks the hash, then prints the line of one direction; the received file is removed. The speed is
+/// that of the transfer itself: from the first byte until both sides had ended.
 fn report(
     direction: &str,
     measured: &Measured,
@@ -76,10 +77,11 @@ fn report(
             "{direction}: SHA-256 differs: sent {sent}, received {hash}"
         )));
     }
+    let streaming = (measured.took - measured.first_byte).max(transfer::LOOK_INTERVAL);
     #[allow(clippy::cast_precision_loss, reason = "sizes stay far below 2^52")]
-    let speed = size_mib as f64 / measured.took.as_secs_f64();
+    let speed = size_mib as f64 / streaming.as_secs_f64();
     println!(
-        "{direction:9} path {}; first byte after {} ms; {:.2} s; {speed:.0} MiB/s; hashes equal",
+        "{direction:9} path {}; first byte after {} ms; all after {:.2} s; {speed:.0} MiB/s; hashes equal",
         measured.path,
         measured.first_byte.as_millis(),
         measured.took.as_secs_f64(),

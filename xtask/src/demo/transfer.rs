@@ -12,7 +12,7 @@ use crate::failure::{Failure, Outcome, Tried};
 use crate::process::{Interrupt, Process};
 
 /// How often the received file is looked at for its first byte: the resolution of that figure.
-const LOOK_INTERVAL: Duration = Duration::from_millis(1);
+pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 /// How long a listener may take until it says where it can be reached.
 const READY_LIMIT: Duration = Duration::from_secs(20);
 
