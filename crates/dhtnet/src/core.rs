@@ -24,6 +24,7 @@ use dhtnet_secure_transport::{
 };
 use quinn_proto::{ConnectionHandle, DatagramEvent, EcnCodepoint, Event as QuicEvent, VarInt};
 
+use self::connection::Tuning;
 pub(crate) use self::connection::{Connection, Phase};
 pub(crate) use self::link::QuicLink;
 use self::path::{PathAddress, PathChange, Paths, VIRTUAL_REMOTE};
@@ -110,8 +111,7 @@ pub(crate) struct Core {
     endpoint: quinn_proto::Endpoint,
     noise: Arc<NoiseConfig>,
     settings: TransportSettings,
-    send_window: u64,
-    limits: mux::Limits,
+    tuning: Tuning,
     slots: Vec<Option<Connection>>,
     /// Over for QUIC, but held: what had arrived can still be read.
     lingering: BTreeMap<ConnectionKey, Connection>,
@@ -144,8 +144,10 @@ impl Core {
             endpoint,
             noise,
             settings,
-            send_window: u64::from(send_window),
-            limits,
+            tuning: Tuning {
+                limits,
+                send_window: u64::from(send_window),
+            },
             slots: Vec::new(),
             lingering: BTreeMap::new(),
             generation: 0,
@@ -218,7 +220,7 @@ impl Core {
                 self.handle_connection_datagram(now, from, handle, event);
             }
             Some(DatagramEvent::NewConnection(incoming)) => {
-                self.handle_incoming(now, from, incoming)
+                self.handle_incoming(now, from, incoming);
             }
             Some(DatagramEvent::Response(transmit)) => self.respond(transmit.size, from),
             None => {}
@@ -301,15 +303,7 @@ impl Core {
         if self.slots.len() <= handle.0 {
             self.slots.resize_with(handle.0 + 1, || None);
         }
-        self.slots[handle.0] = Some(Connection::new(
-            now,
-            key,
-            handle,
-            quic,
-            paths,
-            &self.limits,
-            self.send_window,
-        ));
+        self.slots[handle.0] = Some(Connection::new(now, key, handle, quic, paths, &self.tuning));
         key
     }
 
@@ -597,7 +591,7 @@ fn on_quic_event(
                 events.push_back(CoreEvent::Ended { key, reason });
             }
         }
-        QuicEvent::Stream(event) => connection.on_stream_event(now, event),
+        QuicEvent::Stream(event) => connection.on_stream_event(now, &event),
         QuicEvent::DatagramReceived => {
             connection.on_link_event(now, mux::LinkEvent::DatagramReceived);
         }

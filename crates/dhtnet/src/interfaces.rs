@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
+use if_addrs::IfAddr;
+
 /// Addresses under which sockets bound to `bound` can be reached from other machines; loopback
 /// ones only when a socket is bound to one.
 pub(crate) fn reachable(bound: &[SocketAddr]) -> Vec<SocketAddr> {
@@ -33,6 +35,27 @@ pub(crate) fn scoped(ip: IpAddr, port: u16, scope: u32) -> SocketAddr {
     }
 }
 
+/// Whether an address is in the network of one of this machine's interfaces, so that no router is
+/// between.
+pub(crate) fn is_on_link(ip: IpAddr) -> bool {
+    if_addrs::get_if_addrs()
+        .is_ok_and(|all| all.iter().any(|interface| covers(&interface.addr, ip)))
+}
+
+fn covers(interface: &IfAddr, ip: IpAddr) -> bool {
+    match (interface, ip) {
+        (IfAddr::V4(own), IpAddr::V4(ip)) => {
+            let mask = u32::from(own.netmask);
+            u32::from(own.ip) & mask == u32::from(ip) & mask
+        }
+        (IfAddr::V6(own), IpAddr::V6(ip)) => {
+            let mask = u128::from(own.netmask);
+            mask != 0 && u128::from(own.ip) & mask == u128::from(ip) & mask
+        }
+        _ => false,
+    }
+}
+
 /// Whether there is any interface that is up, other than loopback.
 pub(crate) fn any_outside() -> bool {
     if_addrs::get_if_addrs().is_ok_and(|all| all.iter().any(|i| !i.is_loopback()))
@@ -52,6 +75,19 @@ mod tests {
     fn a_socket_bound_to_one_address_is_reachable_there_alone() {
         let bound: SocketAddr = "127.0.0.1:7".parse().unwrap();
         assert_eq!(reachable(&[bound]), vec![bound]);
+    }
+
+    #[test]
+    fn an_interface_covers_the_addresses_of_its_network() {
+        let v4 = IfAddr::V4(if_addrs::Ifv4Addr {
+            ip: "198.51.100.7".parse().unwrap(),
+            netmask: "255.255.255.0".parse().unwrap(),
+            prefixlen: 24,
+            broadcast: None,
+        });
+        assert!(covers(&v4, "198.51.100.200".parse().unwrap()));
+        assert!(!covers(&v4, "198.51.101.1".parse().unwrap()));
+        assert!(!covers(&v4, "2001:db8::1".parse().unwrap()));
     }
 
     #[test]

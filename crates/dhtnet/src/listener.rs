@@ -123,16 +123,16 @@ impl Incoming {
 
     /// Declines; the peer hears the reason.
     pub fn decline(mut self, reason: DeclineReason) {
-        self.decline_with(&reason);
+        self.decline_with(reason);
     }
 
-    fn decline_with(&mut self, reason: &DeclineReason) {
+    fn decline_with(&mut self, reason: DeclineReason) {
         if let Some(offer) = self.offer.take() {
             let now = self.handle.now();
             self.handle.shared().with(|state| {
                 state.core.with_mux(offer.connection, |mux, link| {
                     // A request that is gone needs no answer.
-                    let _ = mux.decline(link, now, offer.id, reason.clone());
+                    let _ = mux.decline(link, now, offer.id, reason);
                 });
             });
         }
@@ -141,6 +141,6 @@ impl Incoming {
 
 impl Drop for Incoming {
     fn drop(&mut self) {
-        self.decline_with(&DeclineReason::from(DeclineCode::Busy));
+        self.decline_with(DeclineReason::from(DeclineCode::Busy));
     }
 }

@@ -7,6 +7,7 @@ use dhtnet_channel_mux::{ChannelKind, ChannelState, OpenedBy};
 use dhtnet_identity::DeviceId;
 
 use crate::core::{Connection, ConnectionKey, Phase};
+use crate::interfaces;
 use crate::state::State;
 
 /// What kind of way the datagrams of a connection take.
@@ -15,7 +16,8 @@ use crate::state::State;
 pub enum PathKind {
     /// Inside this machine.
     Loopback,
-    /// Inside one network: link-local, or an address range that is private (RFC 1918, RFC 4193).
+    /// Inside one network: an interface of this machine is in it, or the address is link-local or
+    /// private (RFC 1918, RFC 4193).
     Lan,
     /// Through the internet, without a relay.
     Direct,
@@ -32,6 +34,14 @@ impl PathKind {
             (true, _) => Self::Loopback,
             (false, true) => Self::Lan,
             (false, false) => Self::Direct,
+        }
+    }
+
+    /// The kind on this machine, whose interfaces tell which networks it is in.
+    fn here(remote: IpAddr) -> Self {
+        match Self::of(remote) {
+            Self::Direct if interfaces::is_on_link(remote) => Self::Lan,
+            kind => kind,
         }
     }
 
@@ -99,7 +109,7 @@ impl ConnectionReport {
             peer: connection.peer?,
             initiated: connection.initiated,
             path: connection.paths.current().map(|path| PathReport {
-                kind: PathKind::of(path.remote.ip().to_canonical()),
+                kind: PathKind::here(path.remote.ip()),
                 remote: path.remote,
                 local: path.local_ip,
             }),

@@ -253,7 +253,7 @@ impl State {
             self.peers.retire(&peer, key);
         }
         let closed = self.core.with_mux(key, |mux, link| {
-            mux.close(link, now, CloseReason::from(code))
+            mux.close(link, now, CloseReason::from(code));
         });
         if closed.is_none() {
             self.core.close(now, key, close_code::DONE);

@@ -24,6 +24,14 @@ pub(crate) enum Phase {
     Ended,
 }
 
+/// What all connections of a node have in common.
+#[derive(Debug)]
+pub(super) struct Tuning {
+    pub(super) limits: mux::Limits,
+    /// Bytes that may be sent and unacknowledged.
+    pub(super) send_window: u64,
+}
+
 /// One connection to one peer.
 pub(crate) struct Connection {
     pub(crate) key: ConnectionKey,
@@ -56,13 +64,12 @@ impl Connection {
         handle: ConnectionHandle,
         quic: quinn_proto::Connection,
         paths: Paths,
-        limits: &mux::Limits,
-        send_window: u64,
+        tuning: &Tuning,
     ) -> Self {
         Self {
             key,
             handle,
-            mux: mux::Mux::new(side(quic.side()), limits.clone(), now),
+            mux: mux::Mux::new(side(quic.side()), tuning.limits.clone(), now),
             quic,
             paths,
             phase: Phase::Handshaking,
@@ -75,7 +82,7 @@ impl Connection {
             ready: false,
             deadline: None,
             interactive: BTreeSet::new(),
-            send_window,
+            send_window: tuning.send_window,
             wants_transmit: true,
         }
     }
@@ -107,8 +114,8 @@ impl Connection {
         self.on_link_event(now, mux::LinkEvent::Connected);
     }
 
-    pub(super) fn on_stream_event(&mut self, now: Instant, event: StreamEvent) {
-        let event = match event {
+    pub(super) fn on_stream_event(&mut self, now: Instant, event: &StreamEvent) {
+        let event = match *event {
             StreamEvent::Opened { dir: Dir::Bi } => mux::LinkEvent::StreamOpened,
             StreamEvent::Available { dir: Dir::Bi } => mux::LinkEvent::StreamsAvailable,
             // The transport allows no one-way streams.
