@@ -12,9 +12,9 @@
 //! is taken to be full when
 //! - the standing queue reaches a quarter of the base round trip (at least 4 ms), or
 //! - packets are lost, or marked by ECN, while there is a queue at all (1/16 of the base), or
-//! - more than 2 % are lost beyond the *loss floor*, the least loss rate of the last ten seconds.
+//! - more than 2 % are lost beyond the *weather*, the loss rate read while draining.
 //!
-//! Loss without a queue and below that bound is taken for the weather: it changes nothing.
+//! Loss without a queue and below that bound changes nothing.
 //!
 //! # What it does with it
 //!
@@ -22,12 +22,14 @@
 //! |---|---|---|
 //! | startup | grows by what is acknowledged | the path is full, or a queue of 1/8 of the base |
 //! | drain | 0.9 × rate × base | the queue is gone |
-//! | cruise | rate × (base + 1 ms) | 62 intervals, or 2 to 3 s |
+//! | cruise | rate × (base + 1 ms) | 60 to 85 intervals, or 2.4 to 3.4 s |
 //! | probe | grows by 1, 2, 4, ... packets a round | the path is full |
 //! | share | CUBIC's curve, every loss counts | a drain, tried every 5 s, empties the queue |
 //!
 //! A drain that does not empty the queue shows that others keep it full; asking for less would
-//! only starve us, so the controller then takes part as CUBIC would (*share*). The rate is always
+//! only starve us, so the controller then takes part as CUBIC would (*share*). If the queue did not
+//! shrink at all, it is none: the route is longer, and the base round trip follows. What a drained
+//! path still adds to the base is jitter, and allowed for. The rate is always
 //! what was delivered while the path was full, hence a reaction costs neither throughput when the
 //! loss was random nor more than the queue when it was not.
 //!
@@ -36,6 +38,14 @@
 //! Balakrishnan, NSDI 2018) for telling a queue of others from one's own, HyStart++ (RFC 9406),
 //! CUBIC (RFC 9438). The numbers and the alternatives that were measured are in
 //! `docs/design/0003-congestion-control.md`.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use dhtnet_secure_transport::congestion::AdaptiveConfig;
+//!
+//! let mut transport = quinn_proto::TransportConfig::default();
+//! transport.congestion_controller_factory(Arc::new(AdaptiveConfig::default()));
+//! ```
 //!
 //! # What it does not do
 //!
