@@ -11,7 +11,7 @@
 //! seconds; what an interval's least round trip exceeds it by is the *standing queue*. The path
 //! is taken to be full when
 //! - the standing queue reaches a quarter of the base round trip (at least 4 ms), or
-//! - packets are lost, or marked by ECN, while there is a queue at all (1/16 of the base), or
+//! - packets are lost while there is a queue at all (1/16 of the base), or marked by ECN, or
 //! - more than 2 % are lost beyond the *weather*, the loss rate read while draining.
 //!
 //! Loss without a queue and below that bound changes nothing.
@@ -24,7 +24,7 @@
 //! | drain | 0.9 × rate × base | the queue is gone |
 //! | cruise | rate × (base + 1 ms) | 60 to 85 intervals, or 2.4 to 3.4 s |
 //! | probe | grows by 1, 2, 4, ... packets a round | the path is full |
-//! | share | CUBIC's curve, every loss counts | a drain, tried every 5 s, empties the queue |
+//! | share | CUBIC's curve; every loss counts, but for weather above 0.2 % | a drain, tried every 5 s, empties the queue |
 //!
 //! A drain that does not empty the queue shows that others keep it full; asking for less would
 //! only starve us, so the controller then takes part as CUBIC would (*share*). If the queue did not
