@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ErrorKind};
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
 
 use crate::configuration::{self, Rules};
@@ -100,9 +100,47 @@ where
 }
 
 fn matches_of(tool: &str, command: Command, words: &[OsString]) -> Result<ArgMatches, Stop> {
+    let mut command = command;
     command
-        .try_get_matches_from(words)
-        .map_err(|error| stop_for(tool, &error))
+        .try_get_matches_from_mut(words)
+        .map_err(|error| match stop_for(tool, &error) {
+            Stop::Failure(failure) => match environment_at_fault(&command, words, &error) {
+                Some(variable) => Failure::usage(format!("${variable}: {failure}")).into(),
+                None => failure.into(),
+            },
+            text => text,
+        })
+}
+
+/// The environment variable that a bad value came from, if it was not on the command line.
+fn environment_at_fault(
+    command: &Command,
+    words: &[OsString],
+    error: &clap::Error,
+) -> Option<String> {
+    let blamed = error.get(ContextKind::InvalidArg)?.to_string();
+    let arg = command.get_arguments().find(|arg| {
+        arg.get_long().is_some_and(|long| {
+            blamed.strip_prefix("--").is_some_and(|name| {
+                name.strip_prefix(long)
+                    .is_some_and(|rest| !rest.starts_with(['-', '_']))
+            })
+        })
+    })?;
+    let variable = arg.get_env()?.to_str()?;
+    let is_typed = |word: &OsString| {
+        let word = word.to_string_lossy();
+        let long = arg.get_long().is_some_and(|long| {
+            word.strip_prefix("--")
+                .is_some_and(|name| name.starts_with(long))
+        });
+        let short = arg.get_short().is_some_and(|short| {
+            word.starts_with('-') && !word.starts_with("--") && word.contains(short)
+        });
+        long || short
+    };
+    let is_set = std::env::var_os(variable).is_some();
+    (is_set && !words.iter().any(is_typed)).then(|| variable.to_owned())
 }
 
 /// The configuration file, and whether the user named it.

@@ -61,17 +61,6 @@ pub(crate) struct Flags {
     #[arg(short = 'k', long)]
     pub(crate) keep_open: bool,
 
-    /// With -l: instead of stdin and stdout, serve this target to the allowed peers; repeatable:
-    /// HOST:PORT, HOST:*, 10.0.0.0/8:22, [IPV6]:PORT, unix:/PATH [default: none]
-    #[arg(
-        long,
-        value_name = "TARGET",
-        env = "DHTNET_ALLOW_TARGET",
-        value_delimiter = ' ',
-        help_heading = "Policy"
-    )]
-    pub(crate) allow_target: Vec<TargetPattern>,
-
     /// Forward a local TCP port to a target behind the peer; repeatable. BIND is 127.0.0.1 unless
     /// given (* = all addresses); PORT 0 is chosen and told
     #[arg(short = 'L', long = "forward", value_name = "[BIND:]PORT:HOST:PORT")]
@@ -113,18 +102,29 @@ pub(crate) struct Flags {
     #[arg(long)]
     pub(crate) no_half_close: bool,
 
-    /// With -z, -L and --allow-target: tell on stdout, as JSON, one line per event
-    #[arg(long, help_heading = "Output")]
-    pub(crate) json: bool,
-
     #[command(flatten)]
     pub(crate) policy: PolicyFlags,
+
+    /// With -l: instead of stdin and stdout, serve this target to the allowed peers; repeatable:
+    /// HOST:PORT, HOST:*, 10.0.0.0/8:22, [IPV6]:PORT, unix:/PATH [default: none]
+    #[arg(
+        long,
+        value_name = "TARGET",
+        env = "DHTNET_ALLOW_TARGET",
+        value_delimiter = ' ',
+        help_heading = "Policy"
+    )]
+    pub(crate) allow_target: Vec<TargetPattern>,
 
     #[command(flatten)]
     pub(crate) network: NetworkFlags,
 
     #[command(flatten)]
     pub(crate) home: HomeFlags,
+
+    /// With -z, -L and --allow-target: tell on stdout, as JSON, one line per event
+    #[arg(long, help_heading = "Output")]
+    pub(crate) json: bool,
 
     #[command(flatten)]
     pub(crate) output: OutputFlags,

@@ -173,18 +173,23 @@ async fn copy_both(
     let mut received_all = false;
     while sent_all.is_none() || !received_all {
         tokio::select! {
+            // Both are asked each time; this order lets the better cause of a failure go first.
+            biased;
             result = &mut up, if sent_all.is_none() => match result {
                 Ok(upload) if ending == Ending::Either => return Ok(upload),
-                // The peer may have answered before it stopped reading; what comes is still read.
-                Err(JoinError::Channel(error)) if is_stopped(&error) => {
-                    sent_all = Some(Err(JoinError::Channel(error)));
-                }
-                Err(error) => return Err(error),
-                Ok(upload) => sent_all = Some(Ok(upload)),
+                Err(error @ (JoinError::Input(_) | JoinError::Output(_))) => return Err(error),
+                // What the peer said before it stopped reading, or before it was gone, is still
+                // received: the other direction knows its own end.
+                result => sent_all = Some(result),
             },
             result = &mut down, if !received_all => {
-                result?;
-                received_all = true;
+                match (result, &sent_all) {
+                    (Ok(()), _) => received_all = true,
+                    // Why it stopped reading says more than that it is gone.
+                    (Err(JoinError::Channel(_)), Some(Err(JoinError::Channel(error))))
+                        if is_stopped(error) => break,
+                    (Err(error), _) => return Err(error),
+                }
                 if ending != Ending::Both && sent_all.is_none() {
                     return Ok(Upload::Ended);
                 }

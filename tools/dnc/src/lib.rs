@@ -165,7 +165,6 @@ async fn carry_out(
     } else {
         Ending::Either
     };
-    let findable = !flags.network.no_mdns;
     let shutdown = &mut shutdown;
     match plan {
         Plan::Connect { peer, target } => {
@@ -176,14 +175,12 @@ async fn carry_out(
             let waiting = Waiting {
                 keep_open,
                 limit: wait,
-                findable,
             };
             pipe::listen(session, &waiting, Stdio::new(io, half_close), shutdown).await
         }
         Plan::Serve { targets } => {
             let mut report = Report::new(io.stdout, flags.json);
-            let options = serve::Options { ending, findable };
-            serve::serve(session.clone(), &targets, options, &mut report, shutdown).await
+            serve::serve(session.clone(), &targets, ending, &mut report, shutdown).await
         }
         Plan::Forward { peer, forwards } => {
             let mut report = Report::new(io.stdout, flags.json);

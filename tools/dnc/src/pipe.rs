@@ -9,10 +9,15 @@ use dhtnet_cli::{ExitCode, Failure, Io, Peer, Shutdown};
 use dhtnet_identity::PeerArgument;
 use dhtnet_identity::target::Target;
 
+use tokio::time::timeout;
+
 use crate::give_up::GiveUp;
-use crate::join::{Ending, JoinError, Totals, join};
+use crate::join::{Ending, JoinError, Sink, Totals, join};
 use crate::session::{PIPE_CHANNEL, Session, target_request};
 use crate::stdio::{Stdin, Stdout};
+
+/// How long a peer may take to confirm that it was told why the transfer ends.
+const SETTLE_LIMIT: Duration = Duration::from_secs(1);
 
 /// stdin and stdout, which several peers may have one after the other.
 pub(crate) struct Stdio {
@@ -47,6 +52,10 @@ impl Stdio {
     ) -> Result<Totals, JoinError> {
         let joined = join(&mut self.stdin, &mut self.stdout, send, recv, self.ending).await;
         self.broken |= matches!(joined, Err(JoinError::Input(_) | JoinError::Output(_)));
+        if matches!(joined, Err(JoinError::Input(_) | JoinError::Channel(_))) {
+            // What did arrive is written out; that it is not all is told by the exit code.
+            let _ = self.stdout.finish().await;
+        }
         joined
     }
 
@@ -99,6 +108,15 @@ async fn serve(
         code = shutdown.requested() => Err(code),
         never = meanwhile => match never {},
     };
+    if ended.is_err() {
+        send.reset(GiveUp::Interrupted.code());
+        recv.stop(GiveUp::Interrupted.code());
+    }
+    if !matches!(ended, Ok(Ok(_))) || stdio.ending == Ending::Either {
+        // So that the peer hears the cause before the connection is closed. Without it the peer
+        // would still notice, but not know why.
+        let _ = timeout(SETTLE_LIMIT, session.node.ping(&peer.address.id)).await;
+    }
     match ended {
         Ok(Ok(totals)) => {
             session.talk.detail(format_args!(
@@ -110,11 +128,7 @@ async fn serve(
             Ok(ExitCode::Done)
         }
         Ok(Err(error)) => Err(session.stdio_failure(peer, &error)),
-        Err(code) => {
-            send.reset(GiveUp::Interrupted.code());
-            recv.stop(GiveUp::Interrupted.code());
-            Ok(code)
-        }
+        Err(code) => Ok(code),
     }
 }
 
@@ -124,8 +138,6 @@ pub(crate) struct Waiting {
     pub(crate) keep_open: bool,
     /// How long to wait for the first peer.
     pub(crate) limit: Option<Duration>,
-    /// Whether peers find this device without its addresses.
-    pub(crate) findable: bool,
 }
 
 /// Waits for a peer, joins it, and with `keep_open` waits for the next.
@@ -139,9 +151,7 @@ pub(crate) async fn listen(
         .node
         .listen(PIPE_CHANNEL)
         .map_err(|error| Failure::failed(format!("cannot listen: {error}")))?;
-    session
-        .talk
-        .bare(session.peer_command(waiting.findable, ""));
+    session.talk.bare(session.peer_command(""));
     session.talk.release();
     let mut limit = waiting.limit;
     loop {

@@ -28,19 +28,11 @@ pub(crate) const MAX_TARGETS: usize = 4096;
 /// peer waits by default, so that it learns the cause.
 const TARGET_LIMIT: Duration = Duration::from_secs(15);
 
-/// How the end of one direction is passed on.
-#[derive(Clone, Copy)]
-pub(crate) struct Options {
-    pub(crate) ending: Ending,
-    /// Whether peers find this device without its addresses.
-    pub(crate) findable: bool,
-}
-
 /// Serves until a signal comes.
 pub(crate) async fn serve(
     session: Arc<Session>,
     targets: &[TargetPattern],
-    options: Options,
+    ending: Ending,
     report: &mut Report,
     shutdown: &mut Shutdown,
 ) -> Result<ExitCode, Failure> {
@@ -49,7 +41,7 @@ pub(crate) async fn serve(
         .node
         .listen_as(TARGET_CHANNEL, asked_action)
         .map_err(|error| Failure::failed(format!("cannot listen: {error}")))?;
-    announce(&session, targets, options, report)?;
+    announce(&session, targets, report)?;
     let room = Arc::new(Semaphore::new(MAX_TARGETS));
     let mut connections = JoinSet::new();
     loop {
@@ -70,7 +62,7 @@ pub(crate) async fn serve(
         };
         let session = session.clone();
         connections.spawn(async move {
-            serve_one(&session, incoming, options.ending).await;
+            serve_one(&session, incoming, ending).await;
             drop(permit);
         });
     }
@@ -79,11 +71,10 @@ pub(crate) async fn serve(
 fn announce(
     session: &Session,
     targets: &[TargetPattern],
-    options: Options,
     report: &mut Report,
 ) -> Result<(), Failure> {
     let example = targets.first().map(example).unwrap_or_default();
-    let command = session.peer_command(options.findable, &format!(" {example}"));
+    let command = session.peer_command(&format!(" {example}"));
     session.talk.bare(&command);
     session.talk.release();
     report.event(&json!({

@@ -4,11 +4,12 @@ use std::fs::File;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use dhtnet::{ChannelError, ChannelRequest, ConnectOptions, ConnectionReport, Node};
+use dhtnet::{ChannelError, ChannelRequest, ConnectOptions, ConnectionReport, EndReason, Node};
 use dhtnet_cli::failure::chain;
 use dhtnet_cli::node::{channel_failure, connect_failure};
 use dhtnet_cli::own_identity::resolve_peer;
 use dhtnet_cli::{Failure, Peer, Talk};
+use dhtnet_identity::peer_address::MAX_HINTS;
 use dhtnet_identity::target::Target;
 use dhtnet_identity::{Contacts, DeviceId, PeerAddress, PeerArgument};
 use serde_json::Value;
@@ -45,17 +46,14 @@ impl Session {
         }
     }
 
-    /// The command with which a peer connects to this device. The addresses stand in it when the
-    /// peer could not find them by itself.
-    pub(crate) fn peer_command(&self, findable: bool, rest: &str) -> String {
-        let hints = if findable {
-            Vec::new()
-        } else {
-            self.node.reachable_addresses()
-        };
-        let hints = hints
+    /// The command with which a peer connects to this device. The addresses of the moment stand in
+    /// it, so that it works where nothing can be looked up; the id alone is enough where it can.
+    pub(crate) fn peer_command(&self, rest: &str) -> String {
+        let hints = self
+            .node
+            .reachable_addresses()
             .into_iter()
-            .take(dhtnet_identity::peer_address::MAX_HINTS)
+            .take(MAX_HINTS)
             .collect();
         let address = PeerAddress {
             id: self.node.id(),
@@ -128,6 +126,10 @@ impl Session {
                 ))
                 .advise("the data is incomplete; see the messages there")
             }
+            Some(ChannelError::ConnectionLost(EndReason::Closed)) => Failure::failed(format!(
+                "{peer} closed the connection before the transfer was complete"
+            ))
+            .advise("the data is incomplete; see the messages there"),
             Some(ChannelError::ConnectionLost(_)) => channel_failure(peer, self.node.id(), cause)
                 .advise("the transfer was cut off; check that the peer is still running"),
             _ => channel_failure(peer, self.node.id(), cause),

@@ -285,6 +285,20 @@ async fn what_the_peer_said_before_it_stopped_reading_is_still_received() {
 }
 
 #[tokio::test]
+async fn why_the_peer_stopped_reading_says_more_than_that_it_is_gone() {
+    let code = GiveUp::Interrupted.code();
+    let peer = Peer {
+        stops_with: Some(code),
+        ..Peer::default()
+    };
+    let lost = ChannelError::ConnectionLost(EndReason::Closed);
+    let steps = [Step::Say("half"), Step::Fail(lost)];
+    let ended = joined(Input::Silent, Output::default(), peer, steps, Ending::Both).await;
+    assert!(matches!(ended.result, Err(JoinError::Channel(error)) if is_stopped(&error)));
+    assert_eq!(ended.output.written, "half");
+}
+
+#[tokio::test]
 async fn a_peer_that_wants_no_more_is_a_good_end_while_nothing_waits() {
     let peer = Peer {
         stops_with: Some(GiveUp::Done.code()),

@@ -32,6 +32,33 @@ fn a_full_disk_is_told_on_both_sides() {
 }
 
 #[test]
+fn a_reader_that_had_enough_is_told_on_both_sides() {
+    let (a, b) = (Device::new(), Device::new());
+    let (mut listener, peer) = a.listen(&["--allow", b.id()]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut caller = Running::start(b.command(&[&peer]).stdout(writer));
+    caller.close_stdin();
+    listener.feed(noise(5_000_000));
+    caller.end().assert_failed(
+        1,
+        &format!(
+            "dnc: cannot write to stdout: Broken pipe (os error 32); {} was told that the data \
+             did not arrive\n",
+            a.short()
+        ),
+    );
+    let listener = listener.end();
+    assert!(
+        listener
+            .stderr
+            .contains("its output could not be written there"),
+        "{listener:?}"
+    );
+    assert_eq!(listener.code, Some(1));
+}
+
+#[test]
 fn an_input_that_cannot_be_read_is_told_on_both_sides() {
     let (a, b) = (Device::new(), Device::new());
     let (mut listener, peer) = a.listen(&["--allow", b.id()]);

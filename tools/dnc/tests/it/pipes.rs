@@ -1,6 +1,8 @@
 //! stdin and stdout.
 
-use crate::place::{Device, late_answerer, noise};
+use std::io::Read;
+
+use crate::place::{Device, Running, late_answerer, noise};
 
 #[test]
 fn two_pipes_carry_bytes_both_ways_and_end_well() {
@@ -50,6 +52,23 @@ fn a_server_that_answers_after_the_end_is_heard_to_its_end() {
     let ended = b.run_with(&["-i", host, "-P", port, &peer], b"");
     ended.assert_done();
     assert_eq!(ended.text(), "");
+}
+
+#[test]
+fn a_slow_reader_gets_everything_though_the_sender_is_gone() {
+    let (a, b) = (Device::new(), Device::new());
+    // A pipe that nobody reads yet.
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let mut listener = Running::start(a.command(&["-l", "--allow", b.id()]).stdout(writer));
+    listener.close_stdin();
+    let command = listener.next_line();
+    let bytes = noise(2_500_000);
+    let caller = b.run_with(&[command.strip_prefix("dnc ").unwrap()], &bytes);
+    caller.assert_done();
+    let mut received = Vec::new();
+    reader.read_to_end(&mut received).unwrap();
+    assert!(received == bytes);
+    listener.end().assert_done();
 }
 
 #[test]

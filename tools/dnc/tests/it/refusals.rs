@@ -99,7 +99,7 @@ fn nobody_at_the_address_is_exit_code_3() {
     );
     assert_eq!(ended.stderr.lines().count(), 1);
 
-    let ended = b.run(&["-z", &some_id()]);
+    let ended = b.run(&["-w", "0.5", "-z", &some_id()]);
     assert_eq!(ended.code, Some(3), "{}", ended.stderr);
     assert!(
         ended

@@ -81,6 +81,17 @@ fn a_configuration_mistake_names_file_line_and_key() {
 }
 
 #[test]
+fn a_bad_value_in_the_environment_names_its_variable() {
+    let mut command = Device::new().command(&["-la"]);
+    command.env("DHTNET_TIMEOUT", "soon");
+    Running::start(&mut command).end().assert_failed(
+        2,
+        "dnc: $DHTNET_TIMEOUT: invalid value 'soon' for '--timeout <SECS>': not a number of \
+         seconds; see dnc --help\n",
+    );
+}
+
+#[test]
 fn a_damaged_key_is_exit_code_5() {
     let b = Device::new();
     fs::write(b.path("identity.pem"), "-----BEGIN NOTHING-----").unwrap();
