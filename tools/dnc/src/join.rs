@@ -50,7 +50,18 @@ pub(crate) trait FromPeer {
 
 impl ToPeer for SendHalf {
     async fn send(&mut self, block: Bytes) -> io::Result<()> {
-        self.write_chunk(block).await
+        let Err(error) = self.write_chunk(block).await else {
+            return Ok(());
+        };
+        // A channel that ended while the write waited may still know that the peer stopped it.
+        tokio::select! {
+            biased;
+            stopped = SendHalf::stopped(self) => Err(match stopped {
+                Ok(Some(code)) => ChannelError::Stopped(code).into(),
+                Ok(None) | Err(_) => error,
+            }),
+            () = std::future::ready(()) => Err(error),
+        }
     }
 
     fn finish(&mut self) {
