@@ -210,6 +210,11 @@ impl Channel {
         }
     }
 
+    /// Waits for the peer's answer to the request.
+    pub(crate) async fn answered(&self) -> Result<(), ChannelError> {
+        self.send.held.answered().await
+    }
+
     /// The device at the other end, proved by its key.
     pub fn peer(&self) -> DeviceId {
         self.send.held.peer

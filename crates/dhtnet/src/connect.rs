@@ -76,13 +76,13 @@ pub(crate) async fn connect(
         loop {
             let connection = connection_to(node, peer, begun).await?;
             match open(node, connection, peer.id, &request)? {
-                Some(held) if options.early => return Ok(held),
-                Some(held) => {
-                    return held
+                Some(channel) if options.early => return Ok(channel),
+                Some(channel) => {
+                    channel
                         .answered()
                         .await
-                        .map(|()| held)
-                        .map_err(|e| refused(peer, e));
+                        .map_err(|error| refused(peer, error))?;
+                    return Ok(channel);
                 }
                 None if again => again = false,
                 None => {
@@ -95,7 +95,7 @@ pub(crate) async fn connect(
         }
     };
     match tokio::time::timeout(options.timeout, work).await {
-        Ok(held) => held.map(Channel::new),
+        Ok(outcome) => outcome,
         Err(_) => Err(ran_out(node, peer, options.timeout)),
     }
 }
@@ -150,7 +150,7 @@ fn open(
     connection: ConnectionKey,
     peer: DeviceId,
     request: &ChannelRequest,
-) -> Result<Option<Arc<Held>>, ConnectError> {
+) -> Result<Option<Channel>, ConnectError> {
     let handle = node.handle.clone();
     let now = handle.now();
     node.handle.shared().with(|state| {
@@ -164,7 +164,7 @@ fn open(
                     channel,
                 };
                 let held = Held::register(state, handle, key, peer, request.clone(), false);
-                Ok(Some(held))
+                Ok(Some(Channel::new(held)))
             }
             None | Some(Err(OpenError::ShuttingDown | OpenError::ConnectionClosed)) => {
                 state.peers.retire(&peer, connection);

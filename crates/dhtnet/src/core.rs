@@ -9,7 +9,7 @@ pub(crate) mod path;
 mod timers;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -36,6 +36,9 @@ pub(crate) const MAX_CONNECTIONS: usize = 4_096;
 /// Most incoming connections whose handshake is not finished: what a flood of first packets
 /// from someone who knows our id can occupy.
 pub(crate) const MAX_PENDING_HANDSHAKES: usize = 256;
+
+/// Most of those that one host may hold, by IPv4 address or IPv6 /64.
+pub(crate) const MAX_PENDING_FROM_ONE_HOST: usize = 64;
 
 /// Most replies waiting to be sent that belong to no connection.
 const MAX_RESPONSES: usize = 64;
@@ -259,6 +262,7 @@ impl Core {
         incoming: quinn_proto::Incoming,
     ) {
         if self.pending_handshakes >= MAX_PENDING_HANDSHAKES
+            || self.pending_from(from.remote.ip()) >= MAX_PENDING_FROM_ONE_HOST
             || self.connections().count() >= MAX_CONNECTIONS
         {
             self.dropped.over_limit += 1;
@@ -279,6 +283,19 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// Unfinished handshakes that one host began; an IPv6 host owns a /64.
+    fn pending_from(&self, host: IpAddr) -> usize {
+        let host = network_of(host);
+        self.connections()
+            .filter(|c| c.phase == Phase::Handshaking && !c.initiated)
+            .filter(|c| {
+                c.paths
+                    .current()
+                    .is_some_and(|p| network_of(p.remote.ip()) == host)
+            })
+            .count()
     }
 
     fn respond(&mut self, len: usize, to: PathAddress) {
@@ -324,6 +341,8 @@ impl Core {
                 connection.handle_timeout(now);
                 if connection.phase != Phase::Ended && connection.paths.is_dead(now) {
                     self.end(now, key, close_code::DONE, EndReason::PortClosed);
+                } else if connection.is_overdue(now) {
+                    self.end(now, key, close_code::DONE, EndReason::TimedOut);
                 }
             }
             self.drive(now, key);
@@ -560,6 +579,13 @@ impl Core {
     }
 }
 
+fn network_of(host: IpAddr) -> IpAddr {
+    match host {
+        IpAddr::V4(_) => host,
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
+    }
+}
+
 fn on_quic_event(
     connection: &mut Connection,
     now: Instant,
@@ -611,3 +637,6 @@ pub(crate) enum DialError {
     #[error("{0}")]
     Configuration(String),
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,7 +69,7 @@
 //! | connections of a node; unfinished handshakes of others | 4,096; 256 |
 //! | channels of a connection, both sides together | 2,048 |
 //! | requests that wait for one listener | 256 |
-//! | unread bytes of one channel; of one connection | 4 MiB; 16 MiB |
+//! | unread bytes of one channel; of one connection | 2 MiB; 16 MiB |
 //! | bytes on the way and unacknowledged, of one connection | 8 MiB |
 //! | addresses tried for one peer | 32 |
 //!

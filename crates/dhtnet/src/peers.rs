@@ -21,6 +21,10 @@ pub(crate) type Instance = [u8; 16];
 /// longest handshake that still succeeds is shorter.
 const SIMULTANEOUS: Duration = Duration::from_secs(10);
 
+/// Established connections that one peer may hold, counting all processes that use its key. The
+/// oldest is retired when there is one more.
+pub(crate) const MAX_CONNECTIONS_OF_ONE_PEER: usize = 64;
+
 /// An established connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Live {
@@ -78,6 +82,13 @@ impl PeerTable {
                 duplicate.retired = true;
                 retire.push(duplicate.key);
             }
+        }
+        let in_use = live.iter().filter(|l| !l.retired).count();
+        if in_use > MAX_CONNECTIONS_OF_ONE_PEER
+            && let Some(oldest) = live.iter_mut().find(|l| !l.retired)
+        {
+            oldest.retired = true;
+            retire.push(oldest.key);
         }
         retire
     }
@@ -181,6 +192,25 @@ mod tests {
         assert_eq!(
             table.on_established(later, large, key(2), [7; 16], false),
             vec![key(1)]
+        );
+    }
+
+    #[test]
+    fn one_peer_cannot_hold_more_than_its_share() {
+        let (small, large) = two_ids();
+        let now = Instant::now();
+        let mut table = PeerTable::new(small);
+        for n in 0..MAX_CONNECTIONS_OF_ONE_PEER as u64 {
+            let instance = u128::from(n).to_be_bytes();
+            assert!(
+                table
+                    .on_established(now, large, key(n), instance, false)
+                    .is_empty()
+            );
+        }
+        assert_eq!(
+            table.on_established(now, large, key(999), [255; 16], false),
+            vec![key(0)]
         );
     }
 

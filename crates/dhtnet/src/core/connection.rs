@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use dhtnet_channel_mux as mux;
+use dhtnet_channel_mux::{self as mux, CloseCode};
 use dhtnet_identity::DeviceId;
 use quinn_proto::{ConnectionHandle, Dir, StreamEvent};
 
@@ -14,6 +14,13 @@ use super::{ConnectionKey, Destinations, MAX_BATCH_BYTES, Outgoing};
 /// A connection with open channels sends at least this often, so that NAT mappings live (RFC 4787
 /// section 4.3 asks for two minutes, real ones give 30 s) and a dead peer is noticed.
 const KEEPALIVE: Duration = Duration::from_secs(5);
+
+/// A connection without channels is closed after this time; the next channel makes a new one.
+const IDLE_LIMIT: Duration = Duration::from_secs(20);
+
+/// A handshake that a peer began must be done within this time. QUIC's own limit is the idle
+/// timeout, which would let who knows our id hold each of the few places for 30 s.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 
 /// How far a connection has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,11 +175,30 @@ impl Connection {
         }
         if self.next_keepalive <= now {
             self.next_keepalive = now + KEEPALIVE;
-            if self.mux.stats().channels > 0 {
-                self.quic.ping();
-                self.wants_transmit = true;
+            match self.mux.idle_since() {
+                None => {
+                    self.quic.ping();
+                    self.wants_transmit = true;
+                }
+                // One side closes, so that the other's next channel meets no closing connection.
+                Some(since)
+                    if self.initiated && now.saturating_duration_since(since) >= IDLE_LIMIT =>
+                {
+                    self.with_link(|mux, link| mux.close(link, now, CloseCode::Idle.into()));
+                }
+                Some(_) => {}
             }
         }
+    }
+
+    /// Whether a handshake that the other side began takes longer than any honest one.
+    pub(super) fn is_overdue(&self, now: Instant) -> bool {
+        self.handshake_deadline().is_some_and(|at| at <= now)
+    }
+
+    fn handshake_deadline(&self) -> Option<Instant> {
+        let answering = self.phase == Phase::Handshaking && !self.initiated;
+        answering.then_some(self.since + HANDSHAKE_LIMIT)
     }
 
     pub(super) fn deadline(&mut self) -> Option<Instant> {
@@ -188,7 +214,11 @@ impl Connection {
             .paths
             .poll_timeout()
             .filter(|_| self.phase != Phase::Ended);
-        [quic, mux, keepalive, refused].into_iter().flatten().min()
+        let overdue = self.handshake_deadline();
+        [quic, mux, keepalive, refused, overdue]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     pub(super) fn take_transmit_wish(&mut self) -> bool {
