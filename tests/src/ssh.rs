@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use crate::lab::{Command, Host, Process, ProcessError};
 
+/// How long a server may serve: longer than any benchmark.
+const LIFETIME: Duration = Duration::from_secs(6 * 3600);
 const START_LIMIT: Duration = Duration::from_secs(15);
 
 static SERVERS: AtomicU64 = AtomicU64::new(0);
@@ -90,6 +92,7 @@ impl SshServer {
                 "PermitRootLogin=yes",
             ])
             .args(["-o", &format!("AuthorizedKeysFile={}", path("user.pub"))])
+            .lifetime(LIFETIME)
             .start()?;
         process.await_line("that it listens", START_LIMIT, |line| {
             line.contains("Server listening").then_some(())

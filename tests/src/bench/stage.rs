@@ -22,6 +22,9 @@ const ENTRY_PORT: u16 = 9200;
 /// How long a forward may take to get ready.
 const READY_LIMIT: Duration = Duration::from_secs(20);
 
+/// How long a forward may serve: longer than any run.
+const LIFETIME: Duration = Duration::from_secs(6 * 3600);
+
 /// Who forwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Peer {
@@ -167,18 +170,24 @@ impl Stage {
                 forward.server.push(self.socat_server()?);
                 let to = format!("TCP:{far}:{SOCAT_PORT},nodelay");
                 let listen = format!("TCP-LISTEN:{port},fork,reuseaddr,backlog=512,nodelay");
-                forward
-                    .client
-                    .push(socat(&self.near)?.args([&listen, &to]).start()?);
+                forward.client.push(
+                    socat(&self.near)?
+                        .args([&listen, &to])
+                        .lifetime(LIFETIME)
+                        .start()?,
+                );
             }
             Peer::SshAes | Peer::SshChacha => {
                 let server = self.ssh_server(peer)?;
                 let spec = format!("127.0.0.1:{port}:127.0.0.1:{PUMP_PORT}");
                 let client = server.client(&self.near);
                 let client = client.args(["-N", "-c", peer.cipher(), "-L", &spec]);
-                forward
-                    .client
-                    .push(client.arg(self.far.ipv4().to_string()).start()?);
+                forward.client.push(
+                    client
+                        .arg(self.far.ipv4().to_string())
+                        .lifetime(LIFETIME)
+                        .start()?,
+                );
                 forward.server.push(server.process);
             }
             Peer::Dnc => {
@@ -186,7 +195,8 @@ impl Stage {
                 forward.server.push(dnc_server(&near, &far)?);
                 let spec = format!("127.0.0.1:{port}:127.0.0.1:{PUMP_PORT}");
                 let client = near.dnc().args(["-N", "--no-mdns", "-L", &spec]);
-                forward.client.push(client.arg(address_of(&far)).start()?);
+                let client = client.arg(address_of(&far)).lifetime(LIFETIME);
+                forward.client.push(client.start()?);
             }
         }
         self.await_entry(&mut forward)?;
@@ -215,7 +225,10 @@ impl Stage {
     pub(super) fn socat_server(&self) -> Result<Process, BenchError> {
         let listen = format!("TCP-LISTEN:{SOCAT_PORT},fork,reuseaddr,backlog=512,nodelay");
         let to = format!("TCP:127.0.0.1:{PUMP_PORT},nodelay");
-        Ok(socat(&self.far)?.args([&listen, &to]).start()?)
+        Ok(socat(&self.far)?
+            .args([&listen, &to])
+            .lifetime(LIFETIME)
+            .start()?)
     }
 
     /// The address that [`Stage::socat_server`] listens on, in socat's words.
@@ -261,6 +274,7 @@ pub(super) fn dnc_server(near: &Device, far: &Device) -> Result<Process, BenchEr
     let command = far
         .dnc()
         .args(["-l", "--no-mdns", "--bind", &format!("[::]:{DNC_PORT}")]);
+    let command = command.lifetime(LIFETIME);
     let target = format!("127.0.0.1:{PUMP_PORT}");
     Ok(far.listen(command.args(["--allow", near.id(), "--allow-target", &target]))?)
 }

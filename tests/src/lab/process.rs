@@ -10,8 +10,8 @@ use std::io::{self, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, ExitStatus, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
@@ -21,6 +21,9 @@ use super::usage::Usage;
 
 /// How often an exit or a line of output is looked for.
 const POLL: Duration = Duration::from_millis(2);
+
+/// How long a process lives unless told otherwise. Whoever reads its pipe then sees the end.
+const LIFETIME: Duration = Duration::from_secs(150);
 
 /// Bytes of output that a message shows.
 const SHOWN: usize = 4000;
@@ -94,6 +97,7 @@ pub struct Command {
     folder: PathBuf,
     input: Input,
     output: Output,
+    lifetime: Duration,
 }
 
 impl Command {
@@ -110,6 +114,7 @@ impl Command {
             folder: folder.to_owned(),
             input: Input::Nothing,
             output: Output::Captured,
+            lifetime: LIFETIME,
         }
     }
 
@@ -176,6 +181,13 @@ impl Command {
         self
     }
 
+    /// It is killed after this long, whoever waits for it or for its output. Default 150 s.
+    #[must_use]
+    pub fn lifetime(mut self, lifetime: Duration) -> Self {
+        self.lifetime = lifetime;
+        self
+    }
+
     /// Starts it in a process group of its own.
     ///
     /// # Errors
@@ -188,6 +200,7 @@ impl Command {
             folder,
             input,
             output,
+            lifetime,
         } = self;
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         let file = |stream: &str| folder.join(format!("{serial}-{name}.{stream}"));
@@ -209,6 +222,7 @@ impl Command {
         command.process_group(0);
         let mut child = namespace.start(command)?;
         let mut process = Process {
+            watchdog: Some(watch(child.id(), lifetime)?),
             name,
             stdin: child.stdin.take(),
             stdout: child.stdout.take(),
@@ -269,6 +283,23 @@ pub struct Process {
     stdout_path: PathBuf,
     stderr_path: PathBuf,
     ended: Option<ExitStatus>,
+    /// Calls the watchdog off when it is dropped.
+    watchdog: Option<mpsc::Sender<()>>,
+}
+
+/// Kills a process group after `lifetime`, unless the returned value is dropped before.
+fn watch(pid: u32, lifetime: Duration) -> io::Result<mpsc::Sender<()>> {
+    let (called_off, watching) = mpsc::channel();
+    std::thread::Builder::new()
+        .name("watchdog".into())
+        .spawn(move || {
+            if watching.recv_timeout(lifetime) == Err(mpsc::RecvTimeoutError::Timeout)
+                && let Some(group) = Pid::from_raw(pid.cast_signed())
+            {
+                let _ = kill_process_group(group, Signal::KILL);
+            }
+        })?;
+    Ok(called_off)
 }
 
 impl Process {
@@ -313,6 +344,9 @@ impl Process {
                 name: self.name.clone(),
                 source,
             })?;
+        }
+        if self.ended.is_some() {
+            self.watchdog = None;
         }
         Ok(self.ended)
     }

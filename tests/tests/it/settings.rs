@@ -107,7 +107,10 @@ fn a_garbage_key_is_exit_5_and_not_replaced() {
     let cut = whole.replace(&secret, &secret[..secret.len() - 12]);
     for garbage in ["not a key", "", cut.as_str()] {
         std::fs::write(&key, garbage).unwrap();
-        for command in [device.dnc().args(["-l", "-a"]), device.crtmgr().arg("id")] {
+        for command in [
+            device.dnc().args(["-l", "--allow", device.id()]),
+            device.crtmgr().arg("id"),
+        ] {
             let finished = command.start().unwrap().finish(LIMIT).unwrap();
             assert_failed(&finished, 5, &["identity.pem"]);
             assert!(

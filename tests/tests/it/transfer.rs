@@ -24,22 +24,17 @@ fn exchange(folder: &std::path::Path, from: &Device, to: &Device, up: u64, down:
     };
     let sent_up = write_file(&file("up"), up, 1).unwrap();
     let sent_down = write_file(&file("down"), down, 2).unwrap();
-    let listener = to.dnc().args(["-l", "--allow", from.id()]);
+    let limit = bulk_limit(up + down);
+    let listener = to.dnc().lifetime(limit).args(["-l", "--allow", from.id()]);
     let listener = listener
         .stdin_file(file("down"))
         .stdout_file(file("up-arrived"));
     let server = to.listen(listener).unwrap();
-    let client = from.dnc().arg(to.id());
+    let client = from.dnc().lifetime(limit).arg(to.id());
     let client = client
         .stdin_file(file("up"))
         .stdout_file(file("down-arrived"));
-    assert_done(
-        &client
-            .start()
-            .unwrap()
-            .finish(bulk_limit(up + down))
-            .unwrap(),
-    );
+    assert_done(&client.start().unwrap().finish(limit).unwrap());
     assert_done(&server.finish(LIMIT).unwrap());
     assert_eq!(
         hash_file(&file("up-arrived")).unwrap(),
