@@ -18,7 +18,7 @@ const DELAY: Duration = Duration::from_millis(20);
 const RATE: u64 = 200_000_000;
 
 /// Longest one stream is watched.
-const LIMIT: Duration = Duration::from_secs(40);
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// (packets of the queue, loss in parts per million)
 const LINKS: [(usize, u32); 4] = [(100, 0), (1000, 0), (100, 5000), (1000, 5000)];
