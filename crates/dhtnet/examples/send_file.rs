@@ -13,7 +13,7 @@ use bytes::BytesMut;
 use dhtnet::identity::policy::{Grant, Policy, Subject};
 use dhtnet::{ChannelRequest, DeviceKey, Node, PeerAddress, Priority};
 use tokio::fs::File;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter};
 
 /// Bytes read from the file at once.
 const BLOCK: usize = 1 << 20;
@@ -45,13 +45,15 @@ async fn receive(path: &str) -> anyhow::Result<()> {
         return Ok(());
     };
     let (mut send, mut recv) = incoming.accept().split();
-    let mut file = File::create(path).await?;
+    // A block is one packet's worth: gathered, or the disk would see a million small writes.
+    let mut file = BufWriter::with_capacity(BLOCK, File::create(path).await?);
     let mut len = 0u64;
     while let Some(block) = recv.read_chunk(usize::MAX).await? {
         len += block.len() as u64;
         file.write_all(&block).await?;
     }
-    file.sync_all().await?;
+    file.flush().await?;
+    file.get_ref().sync_all().await?;
     // The sender is told only what is on the disk.
     send.write_all(&len.to_be_bytes()).await?;
     send.finish();

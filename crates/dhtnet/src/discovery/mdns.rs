@@ -1,9 +1,11 @@
 //! Finding devices on the local network by multicast DNS (RFC 6762, RFC 6763).
 //!
-//! The id itself is never announced: knowing it is what lets a stranger talk to a device. A device
-//! announces a service of the subtype `_TAG._sub._dhtnet._udp.local.` with TAG = base32 of the first
-//! 20 bytes of SHA-256("dhtnet mdns 1" ‖ id); only who knows the id can ask for it. The instance
-//! name is random for each process, so that two processes of one device do not collide.
+//! The id itself is never announced: knowing it is what lets a stranger talk to a device. Each
+//! device announces a service type of its own, `_dhtnet-TAG._udp.local.`, where TAG is the first 23
+//! base32 characters of SHA-256("dhtnet mdns 1" ‖ id); only who knows the id can ask for it. The
+//! instance name is random for each process, so that two processes of one device do not collide.
+//! (A subtype of one common type would be the textbook way; the answers of mdns-sd to questions for
+//! subtypes are not understood by itself.)
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -19,7 +21,12 @@ use sha2::{Digest, Sha256};
 use super::{Announcement, Discovery, Lookup};
 use crate::interfaces;
 
-const SERVICE: &str = "_dhtnet._udp.local.";
+/// Characters of the tag: with the prefix this is the longest service name that mdns-sd allows,
+/// and 115 bits keep two devices apart.
+const TAG_LEN: usize = 23;
+
+/// Longest service name; RFC 6763 section 7.2 asks for 15, which no hash fits.
+const NAME_LEN_MAX: u8 = 30;
 
 /// A device on the network answers within a second, and is asked again after 1, 3 and 7 s; after
 /// this nobody will answer.
@@ -81,6 +88,7 @@ impl Mdns {
 
     fn start(&self) -> Result<ServiceDaemon, mdns_sd::Error> {
         let daemon = ServiceDaemon::new()?;
+        daemon.set_service_name_len_max(NAME_LEN_MAX)?;
         match self.bound {
             Some(ip) if ip.is_loopback() => {
                 daemon.disable_interface(IfKind::All)?;
@@ -106,13 +114,13 @@ impl Mdns {
         let instance = format!("{:016x}-{family}", self.nonce);
         let host = format!("{instance}.local.");
         let none: &[(&str, &str)] = &[];
-        let subtype = subtype(&own.id);
+        let service_type = service_type(&own.id);
         let mut service = if address.ip().is_unspecified() {
-            ServiceInfo::new(&subtype, &instance, &host, (), address.port(), none)?
+            ServiceInfo::new(&service_type, &instance, &host, (), address.port(), none)?
                 .enable_addr_auto()
         } else {
             ServiceInfo::new(
-                &subtype,
+                &service_type,
                 &instance,
                 &host,
                 address.ip(),
@@ -140,7 +148,7 @@ impl Discovery for Mdns {
     }
 
     fn lookup(&self, peer: &PeerAddress) -> Lookup {
-        let question = subtype(&peer.id);
+        let question = service_type(&peer.id);
         let Some(daemon) = self.daemon() else {
             return futures_util::stream::empty().boxed();
         };
@@ -210,15 +218,13 @@ impl Drop for Browsing {
     }
 }
 
-/// The subtype under which a device is announced and asked for.
-fn subtype(id: &DeviceId) -> String {
+/// The service type under which a device is announced and asked for.
+fn service_type(id: &DeviceId) -> String {
     let mut hash = Sha256::new();
     hash.update(b"dhtnet mdns 1");
     hash.update(id.as_bytes());
-    let tag = BASE32_NOPAD
-        .encode(&hash.finalize()[..20])
-        .to_ascii_lowercase();
-    format!("_{tag}._sub.{SERVICE}")
+    let tag = BASE32_NOPAD.encode(&hash.finalize()).to_ascii_lowercase();
+    format!("_dhtnet-{}._udp.local.", &tag[..TAG_LEN])
 }
 
 fn addresses_in(event: &ServiceEvent) -> Vec<SocketAddr> {
@@ -260,20 +266,17 @@ mod tests {
     #[test]
     fn the_question_does_not_contain_the_id_and_fits_a_dns_label() {
         let id = DeviceKey::from_seed(&[5; 32]).id();
-        let question = subtype(&id);
-        assert_eq!(
-            question,
-            "_n5jkb5sr3t6gi2gppncq3xh2njaevjwx._sub._dhtnet._udp.local."
-        );
+        let question = service_type(&id);
+        assert_eq!(question, "_dhtnet-n5jkb5sr3t6gi2gppncq3xh._udp.local.");
         let label = question.split('.').next().unwrap();
-        assert!(label.len() <= 63);
-        assert!(!id.to_string().contains(&label[1..9]));
+        assert!(label.len() - 1 <= usize::from(NAME_LEN_MAX));
+        assert!(!id.to_string().contains(&label[8..16]));
     }
 
     #[test]
     fn two_devices_are_asked_for_by_different_names() {
         let one = DeviceKey::from_seed(&[5; 32]).id();
         let two = DeviceKey::from_seed(&[6; 32]).id();
-        assert_ne!(subtype(&one), subtype(&two));
+        assert_ne!(service_type(&one), service_type(&two));
     }
 }
