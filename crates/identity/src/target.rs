@@ -133,10 +133,10 @@ impl<'t> Parts<'t> {
         if text.len() > MAX_TARGET_LEN {
             return Err(ParseTargetError::Length);
         }
-        if let Some(path) = text.strip_prefix(UNIX) {
+        if let Some(path) = strip_scheme(text, UNIX) {
             return Ok(Self::Unix(check_unix_path(path)?));
         }
-        let (transport, rest) = match text.strip_prefix(UDP) {
+        let (transport, rest) = match strip_scheme(text, UDP) {
             Some(rest) => (Transport::Udp, rest),
             None => (Transport::Tcp, text),
         };
@@ -177,6 +177,13 @@ fn parse_port(text: &str) -> Result<u16, ParseTargetError> {
         return Err(fault());
     }
     text.parse().map_err(|_| fault())
+}
+
+/// The rest after `udp:` or `unix:`, in small or capital letters: `UNIX` is no host name, since it
+/// would print as the scheme.
+fn strip_scheme<'t>(text: &'t str, scheme: &str) -> Option<&'t str> {
+    let (head, rest) = text.split_at_checked(scheme.len())?;
+    head.eq_ignore_ascii_case(scheme).then_some(rest)
 }
 
 /// One spelling for each path: absolute, and no component that is empty, `.` or `..`.

@@ -164,6 +164,20 @@ fn hosts_and_paths_may_be_as_long_as_their_bound_and_no_longer() {
 }
 
 #[test]
+fn a_scheme_in_capitals_is_the_scheme_and_no_host() {
+    assert_eq!(
+        "UDP:[::1]:53".parse::<Target>().unwrap().to_string(),
+        "udp:[::1]:53"
+    );
+    assert_eq!(
+        "Unix:/run/a".parse::<Target>().unwrap().to_string(),
+        "unix:/run/a"
+    );
+    assert!("unIx:6".parse::<Target>().is_err());
+    assert!("UDP:53".parse::<Target>().is_err());
+}
+
+#[test]
 fn a_wildcard_is_a_pattern_and_no_target() {
     for text in [
         "host:*",

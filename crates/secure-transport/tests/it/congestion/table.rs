@@ -1,6 +1,6 @@
 //! The table of docs/design/0003-congestion-control.md, and the bounds it must keep.
 
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, reason = "the table is for who runs the test")]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,10 +2,9 @@
 //!
 //! Figures are parts of the link's rate; headers leave 95.8 % of it to the application. The table
 //! of the design record is printed by
-//! `cargo test -p dhtnet-secure-transport --test congestion table -- --nocapture`.
+//! `cargo test -p dhtnet-secure-transport --test it congestion::table -- --nocapture`.
 
-#![allow(clippy::unwrap_used)]
-#![allow(clippy::disallowed_methods)] // an instant to count from
+#![allow(clippy::disallowed_methods, reason = "an instant to count from")]
 
 mod changes;
 mod flow;
@@ -23,7 +22,7 @@ use dhtnet_secure_transport::congestion::AdaptiveConfig;
 use dhtnet_simnet::{LinkConfig, Queue};
 use quinn_proto::congestion::CubicConfig;
 
-use net::Factory;
+use self::net::Factory;
 
 fn adaptive() -> Factory {
     Arc::new(AdaptiveConfig::default())
