@@ -50,8 +50,8 @@ impl PolicyFlags {
 }
 
 /// What to tell the user when connecting failed. `own` is this device, which the peer's user may
-/// have to allow.
-pub fn connect_failure(peer: &Peer, own: DeviceId, error: &ConnectError) -> Failure {
+/// have to allow; `asked` is what was asked for, in the user's words.
+pub fn connect_failure(peer: &Peer, own: DeviceId, asked: &str, error: &ConnectError) -> Failure {
     let unreachable = || {
         Failure::new(
             ExitCode::Unreachable,
@@ -73,7 +73,7 @@ pub fn connect_failure(peer: &Peer, own: DeviceId, error: &ConnectError) -> Fail
         } => unreachable().advise("it is connected but does not answer; try again, or a longer -w"),
         ConnectError::TimedOut { .. } => unreachable().advise("try again, or a longer -w"),
         ConnectError::Refused { .. } => refused(peer, own),
-        ConnectError::Declined { reason, .. } => decline_failure(peer, own, reason),
+        ConnectError::Declined { reason, .. } => decline_failure(peer, own, asked, reason),
         ConnectError::Handshake { .. } => Failure::new(
             ExitCode::Identity,
             format!("cannot connect to {peer}: {}", chain(error)),
@@ -85,16 +85,16 @@ pub fn connect_failure(peer: &Peer, own: DeviceId, error: &ConnectError) -> Fail
 }
 
 /// What to tell the user when a channel that was open failed.
-pub fn channel_failure(peer: &Peer, own: DeviceId, error: &std::io::Error) -> Failure {
+pub fn channel_failure(peer: &Peer, own: DeviceId, asked: &str, error: &std::io::Error) -> Failure {
     match ChannelError::from_io(error) {
-        Some(ChannelError::Declined(reason)) => decline_failure(peer, own, reason),
+        Some(ChannelError::Declined(reason)) => decline_failure(peer, own, asked, reason),
         Some(ChannelError::ConnectionLost(reason)) => end_failure(peer, own, reason),
         _ => Failure::failed(format!("the channel to {peer} failed: {error}")),
     }
 }
 
 /// What to tell the user when the peer declined a channel.
-pub fn decline_failure(peer: &Peer, own: DeviceId, reason: &DeclineReason) -> Failure {
+pub fn decline_failure(peer: &Peer, own: DeviceId, asked: &str, reason: &DeclineReason) -> Failure {
     let words = match reason.message() {
         "" => reason.code().to_string(),
         message => message.to_owned(),
@@ -102,7 +102,7 @@ pub fn decline_failure(peer: &Peer, own: DeviceId, reason: &DeclineReason) -> Fa
     match reason.code() {
         DeclineCode::Policy => Failure::new(
             ExitCode::Refused,
-            format!("{peer} refused: its policy does not allow this to this device"),
+            format!("{peer} refused {asked}: its policy does not allow that to this device"),
         )
         .advise(format!("ask its owner to allow {own}")),
         DeclineCode::TargetFailed => Failure::new(
@@ -227,7 +227,7 @@ mod tests {
             (
                 declined(DeclineCode::Policy, ""),
                 4,
-                "home (HOME…) refused: its policy does not allow this to this device; \
+                "home (HOME…) refused h:22: its policy does not allow that to this device; \
                  ask its owner to allow OWN",
             ),
             (
@@ -270,7 +270,7 @@ mod tests {
             ),
         ];
         for (error, code, line) in cases {
-            let failure = connect_failure(&peer(), own(), &error);
+            let failure = connect_failure(&peer(), own(), "h:22", &error);
             assert_eq!(worded(&failure), (code, line.to_owned()));
         }
     }
@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn a_refusal_after_an_early_open_has_the_same_exit_codes() {
         let failure = |error: ChannelError| {
-            channel_failure(&peer(), own(), &std::io::Error::from(error))
+            channel_failure(&peer(), own(), "h:22", &std::io::Error::from(error))
                 .code()
                 .number()
         };

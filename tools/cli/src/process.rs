@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::panic::{self, AssertUnwindSafe};
 
+use rustix::stdio::{dup2_stdin, dup2_stdout};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -24,18 +25,23 @@ pub struct Io {
 }
 
 impl Io {
-    /// The streams of this process.
+    /// Takes the streams of this process over: the numbers 0 and 1 lead to `/dev/null` from then
+    /// on, so that dropping a file closes the stream and nothing else can write to stdout.
     ///
     /// # Errors
     /// Exit code 1 if the process has no file descriptors left.
     pub fn of_process() -> Result<Self, Failure> {
         let duplicate = |fd: &dyn AsFd| fd.as_fd().try_clone_to_owned().map(File::from);
         let streams = || -> io::Result<Self> {
-            Ok(Self {
+            let taken = Self {
                 stdin: duplicate(&io::stdin())?,
                 stdout: duplicate(&io::stdout())?,
                 stderr: Box::new(duplicate(&io::stderr())?),
-            })
+            };
+            let nowhere = File::options().read(true).write(true).open("/dev/null")?;
+            dup2_stdin(&nowhere)?;
+            dup2_stdout(&nowhere)?;
+            Ok(taken)
         };
         streams()
             .map_err(|error| Failure::failed(format!("cannot use the standard streams: {error}")))

@@ -139,12 +139,14 @@ impl Way {
         let why = match session.connect(peer, target_request(target), true).await {
             Ok(channel) => match join_tcp(stream, channel, *ending).await {
                 Ok(()) => return,
-                Err(error) => session.forward_trouble(peer, &error),
+                Err(error) => session.forward_trouble(peer, target, &error),
             },
             Err(error) => {
                 // A reset: the program must not take this for an empty answer.
                 let _ = stream.set_zero_linger();
-                session.connect_failure(peer, &error).to_string()
+                session
+                    .connect_failure(peer, Some(target), &error)
+                    .to_string()
             }
         };
         session

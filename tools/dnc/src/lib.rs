@@ -46,6 +46,7 @@ use crate::join::Ending;
 use crate::pipe::{Stdio, Waiting};
 use crate::plan::{Plan, Typed, plan};
 use crate::session::{PIPE_CHANNEL, Report, Session, TARGET_CHANNEL};
+use crate::stdio::AtEnd;
 
 const TOOL: &str = "dnc";
 
@@ -168,15 +169,26 @@ async fn carry_out(
     let shutdown = &mut shutdown;
     match plan {
         Plan::Connect { peer, target } => {
-            let stdio = Stdio::new(io, half_close);
+            let stdio = Stdio::new(io, half_close, AtEnd::Close);
             pipe::connect(session, &peer, target.as_ref(), stdio, shutdown).await
         }
         Plan::Listen { keep_open, wait } => {
+            let at_end = if keep_open {
+                AtEnd::StayOpen
+            } else {
+                AtEnd::Close
+            };
             let waiting = Waiting {
                 keep_open,
                 limit: wait,
             };
-            pipe::listen(session, &waiting, Stdio::new(io, half_close), shutdown).await
+            pipe::listen(
+                session,
+                &waiting,
+                Stdio::new(io, half_close, at_end),
+                shutdown,
+            )
+            .await
         }
         Plan::Serve { targets } => {
             let mut report = Report::new(io.stdout, flags.json);

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::give_up::GiveUp;
 use crate::join::{Ending, JoinError, Sink, Totals, join};
 use crate::session::{PIPE_CHANNEL, Session, target_request};
-use crate::stdio::{Stdin, Stdout};
+use crate::stdio::{AtEnd, Stdin, Stdout};
 
 /// How long a peer may take to confirm that it was told why the transfer ends.
 const SETTLE_LIMIT: Duration = Duration::from_secs(1);
@@ -28,7 +28,7 @@ pub(crate) struct Stdio {
 }
 
 impl Stdio {
-    pub(crate) fn new(io: Io, half_close: bool) -> Self {
+    pub(crate) fn new(io: Io, half_close: bool, at_end: AtEnd) -> Self {
         // A terminal whose user sent the output elsewhere is not going to answer: without this,
         // `dnc -l > file` would wait for a Ctrl-D after the file has come.
         let nobody_answers = io.stdin.is_terminal() && !io.stdout.is_terminal();
@@ -39,7 +39,7 @@ impl Stdio {
         };
         Self {
             stdin: Stdin::new(io.stdin),
-            stdout: Stdout::new(io.stdout),
+            stdout: Stdout::new(io.stdout, at_end),
             ending,
             broken: false,
         }
@@ -77,7 +77,7 @@ pub(crate) async fn connect(
     let request = target.map_or_else(|| ChannelRequest::stream(PIPE_CHANNEL), target_request);
     let channel = tokio::select! {
         channel = session.connect(&peer, request, false) => {
-            channel.map_err(|error| session.connect_failure(&peer, &error))?
+            channel.map_err(|error| session.connect_failure(&peer, target, &error))?
         }
         code = shutdown.requested() => return Ok(code),
     };

@@ -77,7 +77,7 @@ pub(crate) async fn reach(
                 .into_iter()
                 .find(|c| c.peer == peer.address.id)
         }
-        Err(error) => return Err(session.connect_failure(peer, &error)),
+        Err(error) => return Err(session.connect_failure(peer, target, &error)),
     };
     session.tell_path(peer, connection.as_ref(), begun.elapsed());
     Ok(connection)

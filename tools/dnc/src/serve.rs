@@ -160,7 +160,7 @@ fn tell_end(session: &Session, peer: &Peer, target: &Target, joined: &Result<(),
             .talk
             .detail(format_args!("{peer} is done with {target}")),
         Err(error) => {
-            let why = session.forward_trouble(peer, error);
+            let why = session.forward_trouble(peer, target, error);
             session
                 .talk
                 .detail(format_args!("{target} for {peer}: {why}"));

@@ -101,8 +101,13 @@ impl Session {
     }
 
     /// The words for a connect that failed.
-    pub(crate) fn connect_failure(&self, peer: &Peer, error: &dhtnet::ConnectError) -> Failure {
-        connect_failure(peer, self.node.id(), error)
+    pub(crate) fn connect_failure(
+        &self,
+        peer: &Peer,
+        target: Option<&Target>,
+        error: &dhtnet::ConnectError,
+    ) -> Failure {
+        connect_failure(peer, self.node.id(), &asked(target), error)
     }
 
     /// The words for a join of stdin and stdout that failed.
@@ -112,12 +117,13 @@ impl Session {
                 .advise(format!("{peer} was told that the data is incomplete")),
             JoinError::Output(cause) => Failure::failed(format!("cannot write to stdout: {cause}"))
                 .advise(format!("{peer} was told that the data did not arrive")),
-            JoinError::Channel(cause) => self.cut_failure(peer, cause),
+            JoinError::Channel(cause) => self.cut_failure(peer, None, cause),
         }
     }
 
     /// The words for a channel that ended too early.
-    fn cut_failure(&self, peer: &Peer, cause: &std::io::Error) -> Failure {
+    fn cut_failure(&self, peer: &Peer, target: Option<&Target>, cause: &std::io::Error) -> Failure {
+        let failed = || channel_failure(peer, self.node.id(), &asked(target), cause);
         match ChannelError::from_io(cause) {
             Some(ChannelError::Reset(code) | ChannelError::Stopped(code)) => {
                 Failure::failed(format!(
@@ -130,19 +136,30 @@ impl Session {
                 "{peer} closed the connection before the transfer was complete"
             ))
             .advise("the data is incomplete; see the messages there"),
-            Some(ChannelError::ConnectionLost(_)) => channel_failure(peer, self.node.id(), cause)
-                .advise("the transfer was cut off; check that the peer is still running"),
-            _ => channel_failure(peer, self.node.id(), cause),
+            Some(ChannelError::ConnectionLost(_)) => {
+                failed().advise("the transfer was cut off; check that the peer is still running")
+            }
+            _ => failed(),
         }
     }
 
     /// Why a forwarded connection ended early, in a few words.
-    pub(crate) fn forward_trouble(&self, peer: &Peer, error: &JoinError) -> String {
+    pub(crate) fn forward_trouble(
+        &self,
+        peer: &Peer,
+        target: &Target,
+        error: &JoinError,
+    ) -> String {
         match error {
-            JoinError::Channel(cause) => self.cut_failure(peer, cause).to_string(),
+            JoinError::Channel(cause) => self.cut_failure(peer, Some(target), cause).to_string(),
             local => chain(local),
         }
     }
+}
+
+/// What was asked of a peer, in the user's words.
+fn asked(target: Option<&Target>) -> String {
+    target.map_or_else(|| "a pipe".to_owned(), ToString::to_string)
 }
 
 /// The request for a channel to `target`.

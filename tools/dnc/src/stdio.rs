@@ -115,39 +115,46 @@ enum ToStdout {
     Reached(oneshot::Sender<()>),
 }
 
+/// What happens to stdout when a peer has ended its direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AtEnd {
+    /// It is closed, so that a program that reads it sees the end and can answer.
+    Close,
+    /// It stays open for the next peer.
+    StayOpen,
+}
+
 /// Standard output.
 pub(crate) struct Stdout {
-    file: Arc<File>,
+    unopened: Option<File>,
     orders: Option<mpsc::Sender<ToStdout>>,
     failure: Arc<Mutex<Option<Errno>>>,
+    at_end: AtEnd,
 }
 
 impl Stdout {
-    pub(crate) fn new(file: File) -> Self {
+    /// `file` must be the only holder of the stream for [`AtEnd::Close`] to be seen.
+    pub(crate) fn new(file: File, at_end: AtEnd) -> Self {
         Self {
-            file: Arc::new(file),
+            unopened: Some(file),
             orders: None,
             failure: Arc::default(),
-        }
-    }
-
-    /// The thread's orders, with the thread started.
-    fn orders(&mut self) -> io::Result<&mpsc::Sender<ToStdout>> {
-        let (file, failure) = (self.file.clone(), self.failure.clone());
-        match &mut self.orders {
-            Some(orders) => Ok(orders),
-            none => {
-                let (sender, orders) = mpsc::channel(MAX_WRITE_BEHIND);
-                let thread = thread::Builder::new().name("stdout".to_owned());
-                thread.spawn(move || write_all_orders(&file, orders, &failure))?;
-                Ok(none.insert(sender))
-            }
+            at_end,
         }
     }
 
     async fn order(&mut self, order: ToStdout) -> io::Result<()> {
-        let taken = self.orders()?.send(order).await;
-        taken.map_err(|_| self.failure())
+        if let Some(file) = self.unopened.take() {
+            let failure = self.failure.clone();
+            let (sender, orders) = mpsc::channel(MAX_WRITE_BEHIND);
+            let thread = thread::Builder::new().name("stdout".to_owned());
+            thread.spawn(move || write_all_orders(&file, orders, &failure))?;
+            self.orders = Some(sender);
+        }
+        let Some(orders) = &self.orders else {
+            return Err(Errno::PIPE.into()); // Closed before.
+        };
+        orders.send(order).await.map_err(|_| self.failure())
     }
 
     /// Why the thread ended.
@@ -163,11 +170,19 @@ impl Sink for Stdout {
         self.order(ToStdout::Write(blocks)).await
     }
 
-    /// Waits until everything was handed to the system. stdout stays open.
+    /// Waits until everything was handed to the system.
     async fn finish(&mut self) -> io::Result<()> {
-        let (reached, wait) = oneshot::channel();
-        self.order(ToStdout::Reached(reached)).await?;
-        wait.await.map_err(|_| self.failure())
+        if self.orders.is_some() {
+            let (reached, wait) = oneshot::channel();
+            self.order(ToStdout::Reached(reached)).await?;
+            wait.await.map_err(|_| self.failure())?;
+        }
+        if self.at_end == AtEnd::Close {
+            // The thread ends with its orders, and the stream with the thread.
+            self.orders = None;
+            self.unopened = None;
+        }
+        Ok(())
     }
 }
 
@@ -280,7 +295,7 @@ mod tests {
     #[tokio::test]
     async fn finish_waits_until_everything_is_written() {
         let mut file = tempfile::tempfile().unwrap();
-        let mut stdout = Stdout::new(file.try_clone().unwrap());
+        let mut stdout = Stdout::new(file.try_clone().unwrap(), AtEnd::StayOpen);
         for n in 0..100_u8 {
             let mut blocks = [
                 Bytes::new(),
@@ -305,7 +320,7 @@ mod tests {
     #[tokio::test]
     async fn a_full_disk_is_an_error_with_its_cause() {
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let mut stdout = Stdout::new(full);
+        let mut stdout = Stdout::new(full, AtEnd::Close);
         // Taken into the queue, and refused by the system afterwards.
         let _ = stdout.write_blocks(&mut [Bytes::from_static(b"x")]).await;
         let error = stdout.finish().await.unwrap_err();
@@ -316,11 +331,38 @@ mod tests {
     async fn a_closed_pipe_is_an_error_with_its_cause() {
         let (reader, writer) = pipe();
         drop(reader);
-        let mut stdout = Stdout::new(writer);
+        let mut stdout = Stdout::new(writer, AtEnd::Close);
         let _ = stdout.write_blocks(&mut [Bytes::from_static(b"x")]).await;
         assert_eq!(
             stdout.finish().await.unwrap_err().kind(),
             io::ErrorKind::BrokenPipe
         );
+    }
+
+    #[tokio::test]
+    async fn the_end_closes_stdout_or_keeps_it_for_the_next_peer() {
+        for blocks in [vec![], vec![Bytes::from_static(b"x")]] {
+            let (mut reader, writer) = pipe();
+            let mut stdout = Stdout::new(writer, AtEnd::Close);
+            if !blocks.is_empty() {
+                stdout.write_blocks(&mut blocks.clone()).await.unwrap();
+            }
+            stdout.finish().await.unwrap();
+            let mut read = Vec::new();
+            // Returns although `stdout` still lives.
+            reader.read_to_end(&mut read).unwrap();
+            assert_eq!(read, blocks.concat());
+            assert!(stdout.write_blocks(&mut [Bytes::new()]).await.is_err());
+        }
+        let (mut reader, writer) = pipe();
+        let mut stdout = Stdout::new(writer, AtEnd::StayOpen);
+        for text in ["one", "two"] {
+            stdout.write_blocks(&mut [Bytes::from(text)]).await.unwrap();
+            stdout.finish().await.unwrap();
+        }
+        drop(stdout);
+        let mut read = String::new();
+        reader.read_to_string(&mut read).unwrap();
+        assert_eq!(read, "onetwo");
     }
 }

@@ -92,7 +92,7 @@ fn a_connection_that_cannot_be_carried_is_reset_and_the_cause_is_told() {
     assert!(
         running
             .next_line()
-            .contains("its policy does not allow this")
+            .contains("refused 127.0.0.1:1: its policy")
     );
 }
 

@@ -55,11 +55,33 @@ fn a_server_that_answers_after_the_end_is_heard_to_its_end() {
 }
 
 #[test]
+fn the_reader_of_a_listener_sees_the_end_before_it_answers() {
+    let (a, b) = (Device::new(), Device::new());
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let mut command = a.command(&["-l", "--allow", b.id()]);
+    let mut listener = Running::start(command.stdout(writer));
+    drop(command); // Holds the writer, too.
+    let line = listener.next_line();
+    let mut caller = b.start(&[line.strip_prefix("dnc ").unwrap()]);
+    caller.write(b"q");
+    caller.close_stdin();
+    let mut question = String::new();
+    reader.read_to_string(&mut question).unwrap();
+    listener.feed(question.repeat(100_000).into_bytes());
+    let caller = caller.end();
+    caller.assert_done();
+    assert!(caller.stdout == b"q".repeat(100_000));
+    listener.end().assert_done();
+}
+
+#[test]
 fn a_slow_reader_gets_everything_though_the_sender_is_gone() {
     let (a, b) = (Device::new(), Device::new());
     // A pipe that nobody reads yet.
     let (mut reader, writer) = std::io::pipe().unwrap();
-    let mut listener = Running::start(a.command(&["-l", "--allow", b.id()]).stdout(writer));
+    let mut command = a.command(&["-l", "--allow", b.id()]);
+    let mut listener = Running::start(command.stdout(writer));
+    drop(command); // Holds the writer, too.
     listener.close_stdin();
     let command = listener.next_line();
     let bytes = noise(2_500_000);

@@ -29,14 +29,16 @@ fn only_the_allowed_targets_are_served() {
     let (a, b) = (Device::new(), Device::new());
     let (target, other) = (late_answerer(1).to_string(), late_answerer(1).to_string());
     let (_server, peer) = a.listen(&["--allow", b.id(), "--allow-target", &target]);
-    let refused = format!(
-        "dnc: {} refused: its policy does not allow this to this device; ask its owner to allow \
-         {}\n",
-        a.short(),
-        b.id()
-    );
-    b.run(&[&peer, &other]).assert_failed(4, &refused);
-    b.run(&[&peer]).assert_failed(4, &refused);
+    let refused = |asked: &str| {
+        format!(
+            "dnc: {} refused {asked}: its policy does not allow that to this device; ask its \
+             owner to allow {}\n",
+            a.short(),
+            b.id()
+        )
+    };
+    b.run(&[&peer, &other]).assert_failed(4, &refused(&other));
+    b.run(&[&peer]).assert_failed(4, &refused("a pipe"));
     b.run_with(&[&peer, &target], b"hi").assert_done();
 }
 
