@@ -33,6 +33,9 @@ pub const INTERFACE: &str = "eth0";
 /// MTU of cables and bridges unless told otherwise, bytes.
 pub const DEFAULT_MTU: u32 = 1500;
 
+/// Start of the names of labs' folders; the process id follows.
+const FOLDER_PREFIX: &str = "dht-";
+
 /// Which address families an interface carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Families {
@@ -91,7 +94,8 @@ impl Lab {
     /// # Errors
     /// [`LabError::Namespace`] without root, [`LabError::Network`] without `ip`.
     pub fn new() -> Result<Self, LabError> {
-        let prefix = format!("dht-{}-", std::process::id());
+        remove_folders_of_the_dead();
+        let prefix = format!("{FOLDER_PREFIX}{}-", std::process::id());
         let folder = tempfile::Builder::new().prefix(&prefix).tempdir()?;
         let lab = Self {
             folder,
@@ -177,5 +181,22 @@ impl Lab {
         let link = Link::new(a, b, spec)?;
         Self::bring_up(&[a, b], families)?;
         Ok(link)
+    }
+}
+
+/// Removes what labs left behind whose process was killed. All else of them went with the process.
+fn remove_folders_of_the_dead() {
+    let Ok(entries) = std::fs::read_dir(std::env::temp_dir()) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name
+            .strip_prefix(FOLDER_PREFIX)
+            .and_then(|rest| rest.split('-').next())
+            .and_then(|pid| pid.parse::<u32>().ok());
+        if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
     }
 }

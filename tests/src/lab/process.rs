@@ -23,7 +23,7 @@ use super::usage::Usage;
 const POLL: Duration = Duration::from_millis(2);
 
 /// How long a process lives unless told otherwise. Whoever reads its pipe then sees the end.
-const LIFETIME: Duration = Duration::from_secs(150);
+const LIFETIME: Duration = Duration::from_secs(100);
 
 /// Bytes of output that a message shows.
 const SHOWN: usize = 4000;
@@ -181,7 +181,7 @@ impl Command {
         self
     }
 
-    /// It is killed after this long, whoever waits for it or for its output. Default 150 s.
+    /// It is killed after this long, whoever waits for it or for its output. Default 100 s.
     #[must_use]
     pub fn lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = lifetime;

@@ -344,3 +344,15 @@ fn the_machine_itself_sees_nothing_of_the_lab() {
             .contains(&a.namespace_number().to_string())
     );
 }
+
+#[test]
+fn the_folder_of_a_killed_lab_is_removed_by_the_next_one() {
+    let name = "the_folder_of_a_killed_lab_is_removed_by_the_next_one";
+    let Some(lab) = lab_or_skip(name) else { return };
+    // Above the largest process id that the kernel gives (PID_MAX_LIMIT, 2^22).
+    let dead = std::env::temp_dir().join("dht-4194305-killed");
+    std::fs::create_dir_all(dead.join("home")).unwrap();
+    let other = Lab::new().unwrap();
+    assert!(!dead.exists());
+    assert!(lab.folder().exists() && other.folder().exists());
+}
