@@ -99,25 +99,25 @@ impl Held {
         .await
     }
 
+    /// The most telling of what is known: a decline, the peer's own code, the connection's end.
     fn write_error(&self, state: &State, error: ChannelWriteError) -> ChannelError {
-        match error {
-            ChannelWriteError::Stopped(code) => match self.failure(state) {
-                ChannelError::Closed => ChannelError::Stopped(code),
-                failure => failure,
-            },
-            ChannelWriteError::WrongKind => ChannelError::WrongKind,
-            _ => self.failure(state),
+        let told = state.channels.get(self.key).and_then(|cell| cell.stopped);
+        match (error, self.failure(state), told) {
+            (ChannelWriteError::WrongKind, ..) => ChannelError::WrongKind,
+            (_, declined @ ChannelError::Declined(_), _) => declined,
+            (ChannelWriteError::Stopped(code), ..) | (_, _, Some(code)) => {
+                ChannelError::Stopped(code)
+            }
+            (_, failure, None) => failure,
         }
     }
 
     fn read_error(&self, state: &State, error: ChannelReadError) -> ChannelError {
-        match error {
-            ChannelReadError::Reset(code) => match self.failure(state) {
-                ChannelError::Closed => ChannelError::Reset(code),
-                failure => failure,
-            },
-            ChannelReadError::WrongKind => ChannelError::WrongKind,
-            _ => self.failure(state),
+        match (error, self.failure(state)) {
+            (ChannelReadError::WrongKind, _) => ChannelError::WrongKind,
+            (_, declined @ ChannelError::Declined(_)) => declined,
+            (ChannelReadError::Reset(code), _) => ChannelError::Reset(code),
+            (_, failure) => failure,
         }
     }
 

@@ -312,7 +312,15 @@ impl Attempt {
             }
             state.dials.fault(&self.peer.id)
         };
+        let nowhere = exhausted && self.shared.lock().dials.addresses(&self.peer.id).is_empty();
         match fault {
+            // No source gave an address, and none will.
+            None if nowhere => {
+                self.give_up(&DialFailure::NotReached {
+                    addresses: Vec::new(),
+                });
+                true
+            }
             // Silence is no verdict while a source may still give another address.
             Some(EndReason::TimedOut | EndReason::PortClosed) if exhausted => {
                 let addresses = self.shared.lock().dials.addresses(&self.peer.id);

@@ -67,12 +67,12 @@ impl Driver {
                 state.core.handle_timeout(now);
             }
             state.core.drive_ready(now);
-            state.pump(now, SystemTime::now());
+            state.pump(now, SystemTime::now);
             if state.abandoned {
                 for key in state.core.keys() {
                     state.core.close(now, key, close_code::DONE);
                 }
-                state.pump(now, SystemTime::now());
+                state.pump(now, SystemTime::now);
             }
             // What the events caused belongs to this round.
             state.core.take_wake();

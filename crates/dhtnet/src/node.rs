@@ -262,6 +262,9 @@ impl Node {
         self.begin_shutdown();
         self.wait_until(SHUTDOWN_LIMIT, |state| !state.channels.is_flushing())
             .await;
+        // What else is queued, a reset or a stop, leaves before the close that would drop it.
+        self.wait_until(FLUSH_LIMIT, |state| state.core.is_quiet())
+            .await;
         self.close_all();
         self.wait_until(FLUSH_LIMIT, |state| state.core.is_quiet())
             .await;

@@ -93,7 +93,8 @@ impl State {
     }
 
     /// Handles all events of the core. The driver calls it after everything it did.
-    pub(crate) fn pump(&mut self, now: Instant, wall: SystemTime) {
+    /// The wall clock is read only when the policy has to be asked.
+    pub(crate) fn pump(&mut self, now: Instant, wall_clock: fn() -> SystemTime) {
         while let Some(event) = self.core.poll_event() {
             match event {
                 CoreEvent::Established {
@@ -101,10 +102,10 @@ impl State {
                     identity,
                     initiated,
                 } => {
-                    self.on_established(now, wall, key, &identity, initiated);
+                    self.on_established(now, wall_clock(), key, &identity, initiated);
                 }
                 CoreEvent::Ended { key, reason } => self.on_ended(key, reason),
-                CoreEvent::Mux { key, event } => self.on_mux_event(now, wall, key, event),
+                CoreEvent::Mux { key, event } => self.on_mux_event(now, wall_clock, key, event),
             }
         }
     }
@@ -167,13 +168,13 @@ impl State {
     fn on_mux_event(
         &mut self,
         now: Instant,
-        wall: SystemTime,
+        wall_clock: fn() -> SystemTime,
         key: ConnectionKey,
         event: mux::Event,
     ) {
         match event {
             mux::Event::Incoming { id, request } => {
-                self.on_request(now, wall, key, id, request);
+                self.on_request(now, wall_clock(), key, id, request);
             }
             mux::Event::GoAway { reason } => {
                 if let Some(peer) = self.core.get(key).and_then(|c| c.peer) {

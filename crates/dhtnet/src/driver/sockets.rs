@@ -231,16 +231,26 @@ impl OneSocket {
     ) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.io.poll_recv_ready(cx))?;
+            let mut partial = None;
             let received = self.io.try_io(Interest::READABLE, || {
                 let mut messages = buffer.chunks_mut(MESSAGE_LEN);
                 let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
                     std::array::from_fn(|_| IoSliceMut::new(messages.next().unwrap_or_default()));
-                self.state
-                    .recv(UdpSockRef::from(&self.io), &mut slices, metas)
+                let count = self
+                    .state
+                    .recv(UdpSockRef::from(&self.io), &mut slices, metas)?;
+                if count == BATCH_SIZE {
+                    return Ok(count);
+                }
+                // The queue is empty now: saying so spares the next call that would find that out.
+                // What arrives from here on is a new edge, and sets the readiness again.
+                partial = Some(count);
+                Err(io::ErrorKind::WouldBlock.into())
             });
-            match received {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                other => return Poll::Ready(other),
+            match (partial, received) {
+                (Some(count), _) => return Poll::Ready(Ok(count)),
+                (None, Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+                (None, other) => return Poll::Ready(other),
             }
         }
     }
