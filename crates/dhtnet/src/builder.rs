@@ -125,7 +125,10 @@ impl NodeBuilder {
         let state = State::new(own, core, Arc::new(self.policy), MAX_QUEUED_EVENTS);
         let shared = Arc::new(Shared::new(own, state));
         let handle = Handle::new(shared.clone());
-        let driver = runtime.spawn(Driver::new(shared, sockets).run());
+        let address = self.bind;
+        let driver =
+            Driver::new(shared, sockets).map_err(|source| BuildError::Bind { address, source })?;
+        let driver = runtime.spawn(driver.run());
         let parts = Parts {
             sources,
             local_addresses,

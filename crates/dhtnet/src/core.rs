@@ -363,6 +363,11 @@ impl Core {
         self.events.pop_front()
     }
 
+    /// Whether [`Core::poll_event`] has something to tell.
+    pub(crate) fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// Handles all that waits on connections marked ready, without sending.
     pub(crate) fn drive_ready(&mut self, now: Instant) {
         for index in 0..self.ready.len() {
@@ -462,6 +467,14 @@ impl Core {
             connection.ready = true;
             self.ready.push_back(key);
         }
+    }
+
+    /// Lets a duplicate end with its last channel.
+    pub(crate) fn retire(&mut self, now: Instant, key: ConnectionKey) {
+        if let Some(connection) = self.get_mut(key) {
+            connection.retire(now);
+        }
+        self.drive(now, key);
     }
 
     /// Ends a connection now; the peer is told `code`.

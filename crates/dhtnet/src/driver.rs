@@ -1,21 +1,22 @@
 //! The only task that knows sockets and the clock: moves datagrams and time into the core, and
 //! what the core wants out again.
 
+mod readiness;
 mod sockets;
+mod timer;
 
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Instant, SystemTime};
 
-use tokio::time::Sleep;
-
 pub(crate) use self::sockets::Sockets;
 use self::sockets::{Received, SendState};
+use self::timer::Timer;
 use crate::core::Outgoing;
 use crate::error::close_code;
-use crate::state::{Shared, State};
+use crate::state::Shared;
 
 /// Batches received before what is to be sent gets its turn: 32 messages of up to 64 KiB.
 const RECEIVE_ROUNDS: usize = 4;
@@ -30,20 +31,20 @@ pub(crate) struct Driver {
     /// A batch that the socket could not take yet.
     unsent: Option<Outgoing>,
     buffer: Vec<u8>,
-    timer: Pin<Box<Sleep>>,
-    timer_at: Option<Instant>,
+    timer: Timer,
 }
 
 impl Driver {
-    pub(crate) fn new(shared: Arc<Shared>, sockets: Sockets) -> Self {
-        Self {
+    /// Must be called inside a runtime.
+    pub(crate) fn new(shared: Arc<Shared>, sockets: Sockets) -> io::Result<Self> {
+        let timer = Timer::new()?;
+        Ok(Self {
             shared,
             sockets,
             unsent: None,
             buffer: Vec::new(),
-            timer: Box::pin(tokio::time::sleep(std::time::Duration::ZERO)),
-            timer_at: None,
-        }
+            timer,
+        })
     }
 
     /// Ends when the last handle is gone and the peers were told.
@@ -63,7 +64,7 @@ impl Driver {
             for host in self.sockets.take_refused() {
                 state.core.handle_refused(now, host);
             }
-            if self.poll_timer(cx, now, &state) {
+            if state.core.poll_timeout().is_some_and(|at| at <= now) {
                 state.core.handle_timeout(now);
             }
             state.core.drive_ready(now);
@@ -84,9 +85,11 @@ impl Driver {
         if over && !more && !blocked {
             return Poll::Ready(());
         }
-        let state = self.shared.clone();
-        let expired = self.poll_timer(cx, Instant::now(), &state.lock());
-        if busy || expired {
+        let (deadline, untold) = {
+            let state = self.shared.lock();
+            (state.core.poll_timeout(), state.core.has_events())
+        };
+        if busy || untold || self.timer.poll(cx, deadline).is_ready() {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
@@ -133,21 +136,5 @@ impl Driver {
             self.unsent = None;
         }
         (true, false)
-    }
-
-    /// Whether the core's deadline has come; otherwise the timer is set to it.
-    fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant, state: &State) -> bool {
-        let Some(deadline) = state.core.poll_timeout() else {
-            self.timer_at = None;
-            return false;
-        };
-        if deadline <= now {
-            return true;
-        }
-        if self.timer_at != Some(deadline) {
-            self.timer_at = Some(deadline);
-            self.timer.as_mut().reset(deadline.into());
-        }
-        self.timer.as_mut().poll(cx).is_ready()
     }
 }

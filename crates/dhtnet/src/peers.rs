@@ -59,7 +59,7 @@ impl PeerTable {
         instance: Instance,
         initiated: bool,
     ) -> Vec<ConnectionKey> {
-        let we_win = self.own < peer;
+        let we_win = !self.prefers_theirs(&peer);
         let live = self.peers.entry(peer).or_default();
         live.push(Live {
             key,
@@ -91,6 +91,11 @@ impl PeerTable {
             retire.push(oldest.key);
         }
         retire
+    }
+
+    /// Whether a connection that the peer begins wins against one that we begin.
+    pub(crate) fn prefers_theirs(&self, peer: &DeviceId) -> bool {
+        *peer < self.own
     }
 
     /// Forgets a connection that is over.

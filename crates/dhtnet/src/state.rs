@@ -134,7 +134,7 @@ impl State {
             .on_established(now, peer, key, hello.instance, initiated);
         for duplicate in retire {
             tracing::debug!(peer = %peer.short(), "two connections to one peer: keeping one");
-            self.close_gracefully(now, duplicate, CloseCode::Replaced);
+            self.core.retire(now, duplicate);
         }
         let path = self.core.get(key).and_then(|c| c.paths.current());
         tracing::debug!(peer = %peer.short(), ?path, initiated, "connected");
@@ -142,7 +142,10 @@ impl State {
         if self.closing {
             self.close_gracefully(now, key, CloseCode::Shutdown);
         }
-        if let Some(attempt) = self.dials.on_connected(&peer, key) {
+        // Our own attempt is dropped only where it would lose against this connection; otherwise
+        // the peer, which thinks the same, might drop this one at the same moment.
+        let loses = !initiated && self.peers.prefers_theirs(&peer);
+        if let Some(attempt) = self.dials.on_connected(&peer, key).filter(|_| loses) {
             self.core.close(now, attempt, close_code::DONE);
         }
     }

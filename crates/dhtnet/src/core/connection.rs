@@ -18,6 +18,9 @@ const KEEPALIVE: Duration = Duration::from_secs(5);
 /// A connection without channels is closed after this time; the next channel makes a new one.
 const IDLE_LIMIT: Duration = Duration::from_secs(20);
 
+/// The same for a duplicate: long enough for requests that were on their way.
+const RETIRED_IDLE_LIMIT: Duration = Duration::from_secs(2);
+
 /// A handshake that a peer began must be done within this time. QUIC's own limit is the idle
 /// timeout, which would let who knows our id hold each of the few places for 30 s.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
@@ -56,6 +59,7 @@ pub(crate) struct Connection {
     /// Channels that somebody holds.
     pub(super) holders: usize,
     next_keepalive: Instant,
+    retired: bool,
     /// Whether it stands in the queue of those that may have something to send.
     pub(super) ready: bool,
     pub(super) deadline: Option<Instant>,
@@ -86,6 +90,7 @@ impl Connection {
             established: false,
             holders: 0,
             next_keepalive: now + KEEPALIVE,
+            retired: false,
             ready: false,
             deadline: None,
             interactive: BTreeSet::new(),
@@ -174,21 +179,39 @@ impl Connection {
             self.with_link(|mux, link| mux.handle_timeout(link, now));
         }
         if self.next_keepalive <= now {
-            self.next_keepalive = now + KEEPALIVE;
+            self.next_keepalive = now
+                + if self.retired {
+                    RETIRED_IDLE_LIMIT
+                } else {
+                    KEEPALIVE
+                };
             match self.mux.idle_since() {
                 None => {
                     self.quic.ping();
                     self.wants_transmit = true;
                 }
-                // One side closes, so that the other's next channel meets no closing connection.
-                Some(since)
-                    if self.initiated && now.saturating_duration_since(since) >= IDLE_LIMIT =>
-                {
+                Some(since) if self.is_idle_too_long(now, since) => {
                     self.with_link(|mux, link| mux.close(link, now, CloseCode::Idle.into()));
                 }
                 Some(_) => {}
             }
         }
+    }
+
+    fn is_idle_too_long(&self, now: Instant, since: Instant) -> bool {
+        let idle = now.saturating_duration_since(since);
+        if self.retired {
+            return idle >= RETIRED_IDLE_LIMIT;
+        }
+        // One side closes, so that the other's next channel meets no closing connection.
+        self.initiated && idle >= IDLE_LIMIT
+    }
+
+    /// Takes no new channels, and ends when the last one did. Nothing is told: the peer retires
+    /// the same connection by the same rule, and may have a request on its way on this one.
+    pub(super) fn retire(&mut self, now: Instant) {
+        self.retired = true;
+        self.next_keepalive = now + RETIRED_IDLE_LIMIT;
     }
 
     /// Whether a handshake that the other side began takes longer than any honest one.

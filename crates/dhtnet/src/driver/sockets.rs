@@ -2,16 +2,15 @@
 
 use std::fmt;
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
 use quinn_proto::EcnCodepoint;
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::Interest;
-use tokio::net::UdpSocket;
 
+use super::readiness::{More, Readable, Writable};
 use crate::core::Outgoing;
 use crate::core::path::PathAddress;
 use crate::error::BuildError;
@@ -46,7 +45,9 @@ pub(super) enum SendState {
 }
 
 struct OneSocket {
-    io: UdpSocket,
+    io: Readable<UdpSocket>,
+    /// Present while a full socket is waited for.
+    full: Option<Writable>,
     state: UdpSocketState,
     local: SocketAddr,
 }
@@ -105,7 +106,7 @@ impl Sockets {
         mut each: impl FnMut(PathAddress, Option<EcnCodepoint>, BytesMut),
     ) -> Received {
         let mut received = Received::Nothing;
-        for socket in &self.all {
+        for socket in &mut self.all {
             let count = match socket.poll_batch(cx, &mut self.buffer, &mut self.metas) {
                 Poll::Ready(Ok(count)) => count,
                 // A report about what was sent before; there may be more to receive.
@@ -150,7 +151,7 @@ impl Sockets {
         for to in outgoing.destinations.as_slice() {
             let Some(socket) = self
                 .all
-                .iter()
+                .iter_mut()
                 .find(|s| s.local.is_ipv4() == to.remote.is_ipv4())
             else {
                 continue;
@@ -197,18 +198,25 @@ impl OneSocket {
         // Smaller buffers cost speed, not function.
         let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
         let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
-        let io = UdpSocket::from_std(socket.into())?;
+        let io = UdpSocket::from(socket);
         let state = UdpSocketState::new(UdpSockRef::from(&io))?;
         // Without these reports a dead peer is noticed by its silence alone.
         let _ = state.enable_transport_errors(UdpSockRef::from(&io));
         let local = io.local_addr()?;
-        Ok(Self { io, state, local })
+        Ok(Self {
+            io: Readable::new(io)?,
+            full: None,
+            state,
+            local,
+        })
     }
 
     /// Empties the queue of error reports and notes the hosts whose port is closed.
     fn take_reports(&self, refused: &mut Vec<IpAddr>) {
         for _ in 0..MAX_REPORTS {
-            let Ok(Some(report)) = self.state.recv_transport_error(UdpSockRef::from(&self.io))
+            let Ok(Some(report)) = self
+                .state
+                .recv_transport_error(UdpSockRef::from(self.io.inner()))
             else {
                 return;
             };
@@ -229,40 +237,35 @@ impl OneSocket {
         buffer: &mut [u8],
         metas: &mut [RecvMeta; BATCH_SIZE],
     ) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.io.poll_recv_ready(cx))?;
-            let mut partial = None;
-            let received = self.io.try_io(Interest::READABLE, || {
-                let mut messages = buffer.chunks_mut(MESSAGE_LEN);
-                let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
-                    std::array::from_fn(|_| IoSliceMut::new(messages.next().unwrap_or_default()));
-                let count = self
-                    .state
-                    .recv(UdpSockRef::from(&self.io), &mut slices, metas)?;
-                if count == BATCH_SIZE {
-                    return Ok(count);
-                }
-                // The queue is empty now: saying so spares the next call that would find that out.
-                // What arrives from here on is a new edge, and sets the readiness again.
-                partial = Some(count);
-                Err(io::ErrorKind::WouldBlock.into())
-            });
-            match (partial, received) {
-                (Some(count), _) => return Poll::Ready(Ok(count)),
-                (None, Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
-                (None, other) => return Poll::Ready(other),
-            }
-        }
+        self.io.poll_read(cx, |socket| {
+            let mut messages = buffer.chunks_mut(MESSAGE_LEN);
+            let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
+                std::array::from_fn(|_| IoSliceMut::new(messages.next().unwrap_or_default()));
+            let count = self
+                .state
+                .recv(UdpSockRef::from(socket), &mut slices, metas)?;
+            // Fewer than asked for: the queue was empty.
+            let more = if count == BATCH_SIZE {
+                More::Perhaps
+            } else {
+                More::No
+            };
+            Ok((count, more))
+        })
     }
 
-    fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<()>> {
+    fn poll_send(&mut self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<()>> {
         loop {
-            let sent = self.io.try_io(Interest::WRITABLE, || {
-                self.state.try_send(UdpSockRef::from(&self.io), transmit)
-            });
-            match sent {
+            if let Some(full) = &self.full {
+                ready!(full.poll(cx))?;
+                self.full = None;
+            }
+            match self
+                .state
+                .try_send(UdpSockRef::from(self.io.inner()), transmit)
+            {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(self.io.poll_send_ready(cx))?;
+                    self.full = Some(Writable::of(self.io.inner())?);
                 }
                 other => return Poll::Ready(other),
             }
