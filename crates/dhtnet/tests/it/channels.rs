@@ -180,3 +180,44 @@ async fn a_keystroke_is_taken_while_bulk_fills_the_window() {
     }
     filling.abort();
 }
+
+#[tokio::test]
+async fn a_slow_reader_holds_up_its_own_channel_only_and_no_more_than_a_window() {
+    const WINDOW: u64 = 2 << 20;
+    const OTHERS: u64 = 20 << 20;
+    let (client, server) = pair().await;
+    let mut listener = server.listen("bulk").unwrap();
+    let ask = || ChannelRequest::stream("bulk");
+    let (stalled, _unread) = open(&client, &server, &mut listener, ask()).await;
+    let (mut stalled, _recv) = stalled.split();
+    let filling = tokio::spawn(async move {
+        let block = Bytes::from(vec![0; 1 << 16]);
+        while stalled.write_chunk(block.clone()).await.is_ok() {}
+    });
+
+    // Ten times the stalled channel's window goes through beside it.
+    let (ours, theirs) = open(&client, &server, &mut listener, ask()).await;
+    let (mut send, _recv) = ours.split();
+    let (_send, mut recv) = theirs.split();
+    let writing = tokio::spawn(async move {
+        let block = Bytes::from(vec![1; 1 << 16]);
+        for _ in 0..OTHERS >> 16 {
+            send.write_chunk(block.clone()).await.unwrap();
+        }
+        send.finish();
+        send.flushed().await.unwrap();
+    });
+    let mut read = 0;
+    while let Some(chunk) = within(recv.read_chunk(usize::MAX)).await.unwrap() {
+        read += chunk.len() as u64;
+    }
+    within(writing).await.unwrap();
+    assert_eq!(read, OTHERS);
+
+    // The counters: nothing of the stalled channel was read, and its peer holds one window of it.
+    let channels = server.channels();
+    assert!(channels.iter().any(|channel| channel.received == 0));
+    let connection = &server.connections()[0];
+    assert!(connection.received_bytes < OTHERS + WINDOW + (OTHERS + WINDOW) / 10);
+    filling.abort();
+}
