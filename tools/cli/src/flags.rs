@@ -44,8 +44,10 @@ pub struct HomeFlags {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Network")]
 pub struct NetworkFlags {
-    /// UDP address to use; port 0 = any, [::] = IPv4 and IPv6
+    /// UDP address of the node.
+    // The help is apart: rustdoc takes its brackets for a link.
     #[arg(
+        help = "UDP address to use; port 0 = any, [::] = IPv4 and IPv6",
         long,
         value_name = "ADDR:PORT",
         env = "DHTNET_BIND",
