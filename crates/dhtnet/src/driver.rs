@@ -32,6 +32,8 @@ pub(crate) struct Driver {
     unsent: Option<Outgoing>,
     buffer: Vec<u8>,
     timer: Timer,
+    /// Whether the last round left the sending to this one.
+    deferred: bool,
 }
 
 impl Driver {
@@ -44,6 +46,7 @@ impl Driver {
             unsent: None,
             buffer: Vec::new(),
             timer,
+            deferred: false,
         })
     }
 
@@ -77,6 +80,15 @@ impl Driver {
             }
             // What the events caused belongs to this round.
             state.core.take_wake();
+            let readers_first = state.channels.take_woke() && !self.deferred && !state.abandoned;
+            if readers_first {
+                // Tasks that have something to read run before the acknowledgement is built, and
+                // what they write goes with it.
+                self.deferred = true;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            self.deferred = false;
             state.abandoned
         };
         let (more, blocked) = self.send(cx);

@@ -58,10 +58,10 @@ impl Cell {
         Poll::Pending
     }
 
-    fn wake(&mut self, interest: Interest) {
-        if let Some(waker) = self.wakers[interest as usize].take() {
-            waker.wake();
-        }
+    /// Wakes whoever waits for `interest`; says whether somebody did.
+    fn wake(&mut self, interest: Interest) -> bool {
+        let waiting = self.wakers[interest as usize].take();
+        waiting.map(Waker::wake).is_some()
     }
 
     fn wake_all(&mut self) {
@@ -97,6 +97,8 @@ pub(crate) struct ChannelTable {
     /// Channels whose own direction was finished and is not acknowledged yet, held or not.
     flushing: BTreeSet<ChannelKey>,
     pings: HashMap<(ConnectionKey, u64), Ping>,
+    /// Whether a task was woken since this was last asked.
+    woke: bool,
 }
 
 impl ChannelTable {
@@ -141,6 +143,11 @@ impl ChannelTable {
         self.pings.retain(|(c, _), _| *c != key);
     }
 
+    /// Whether a task that holds a channel was woken since this was last asked.
+    pub(crate) fn take_woke(&mut self) -> bool {
+        std::mem::take(&mut self.woke)
+    }
+
     /// Notes what the mux says about a channel and wakes whoever waited for it.
     pub(crate) fn on_event(&mut self, connection: ConnectionKey, event: mux::Event) {
         use mux::Event as E;
@@ -177,8 +184,12 @@ impl ChannelTable {
                 cell.declined = Some(reason);
                 cell.wake_all();
             }
-            E::Readable { .. } | E::DatagramReadable { .. } => cell.wake(Interest::Read),
-            E::Writable { .. } => cell.wake(Interest::Write),
+            E::Readable { .. } | E::DatagramReadable { .. } => {
+                self.woke |= cell.wake(Interest::Read);
+            }
+            E::Writable { .. } => {
+                cell.wake(Interest::Write);
+            }
             E::Finished { .. } => {
                 cell.finished = true;
                 cell.wake(Interest::Finish);
