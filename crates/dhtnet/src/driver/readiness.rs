@@ -2,7 +2,7 @@
 //!
 //! tokio's own sockets always ask for both directions, and a UDP socket becomes "writable" anew
 //! whenever a datagram has left: one needless wake-up for each batch sent, in the middle of a
-//! round trip (measured: 3 wake-ups a request instead of 2).
+//! round trip (seen in a trace of system calls; no gain in latency could be measured without it).
 
 #![allow(
     unsafe_code,

@@ -1,7 +1,7 @@
 //! Deadlines to the microsecond: the kernel's timer, since tokio's counts milliseconds.
 //!
-//! Pacing hands out what two milliseconds may carry; a timer that is late by one costs a third of
-//! the rate (measured on a link of 40 ms and 200 Mbit/s: 0.77 of the link instead of 0.9).
+//! Pacing hands out what two milliseconds may carry and keeps no more than that; a timer that is
+//! late by one millisecond therefore loses part of the rate on links that are paced.
 
 use std::io;
 use std::os::fd::OwnedFd;
