@@ -9,6 +9,7 @@
 //! compiler, or with `RUSTC_BOOTSTRAP=1` on stable. An input that failed goes into corpus/NAME.
 
 mod channel_mux;
+mod dht_core;
 mod identity;
 mod secure_transport;
 
@@ -17,12 +18,14 @@ pub type Target = fn(&[u8]);
 
 /// Every target by the name of its binary and of its corpus folder.
 pub const TARGETS: &[(&str, Target)] = &[
+    ("bencode", dht_core::bencode),
     ("contacts", identity::contacts),
     ("device_id", identity::device_id),
     ("handshake_frames", secure_transport::frames),
     ("handshake_message1", secure_transport::message1),
     ("handshake_message2", secure_transport::message2),
     ("key_pem", identity::key_pem),
+    ("krpc", dht_core::krpc),
     ("mux_answer", channel_mux::answer),
     ("mux_control", channel_mux::control),
     ("mux_datagram", channel_mux::datagram),

@@ -28,6 +28,7 @@
 pub mod bench;
 #[cfg(target_os = "linux")]
 pub mod device;
+pub mod dht_scale;
 #[cfg(target_os = "linux")]
 pub mod lab;
 pub mod payload;

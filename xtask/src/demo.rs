@@ -1,12 +1,13 @@
-//! `cargo xtask demo`: two fresh devices on this machine find each other by device id alone and
-//! send each other a file of random bytes.
+//! `cargo xtask demo`: two fresh devices on this machine find each other by device id alone,
+//! through a private DHT, and send each other a file of random bytes.
 //!
 //! Each device has its own home in a temporary folder and a socket on 127.0.0.1 with a port of the
-//! system's choice; nothing but the id is passed from one to the other, so mDNS must find it. One
-//! transfer each way, hashes compared at the end. Processes and files go away with the values that
+//! system's choice. Nothing but the id is passed from one to the other, and mDNS is off: both know
+//! one address of the DHT. One transfer each way, hashes compared at the end. Processes and files go away with the values that
 //! own them: on success, on failure and on Ctrl-C.
 
 mod device;
+mod network;
 mod transfer;
 
 use std::fs::{self, File};
@@ -20,6 +21,7 @@ use crate::cargo::{cargo, target_dir};
 use crate::failure::{Failure, Outcome, Tried};
 use crate::process::{self, Interrupt};
 use device::Device;
+use network::Network;
 use transfer::{Measured, Transfer};
 
 /// The size of the file unless `--size` says otherwise.
@@ -30,14 +32,30 @@ const MIB: u64 = 1024 * 1024;
 /// Builds, runs both transfers, prints what was seen.
 pub(crate) fn run(size_mib: u64, interrupt: &Interrupt) -> Outcome {
     println!("building the tools in release mode");
-    let words = ["build", "--release", "--quiet", "-p", "dnc", "-p", "crtmgr"];
+    let words = [
+        "build",
+        "--release",
+        "--quiet",
+        "-p",
+        "dnc",
+        "-p",
+        "crtmgr",
+        "-p",
+        "dhtnode",
+    ];
     if !process::run(&mut cargo(&words), interrupt)?.success() {
         return Err(Failure::new("the release build failed"));
     }
     let folder = TemporaryFolder::new()?;
     let binaries = target_dir().join("release");
-    let server = Device::new(&binaries, folder.path.join("server"), interrupt)?;
-    let client = Device::new(&binaries, folder.path.join("client"), interrupt)?;
+    let network = Network::start(&binaries, &folder.path.join("network"), interrupt)?;
+    let server = Device::new(&binaries, folder.path.join("server"), &network, interrupt)?;
+    let client = Device::new(&binaries, folder.path.join("client"), &network, interrupt)?;
+    println!(
+        "DHT       {} nodes, entered by {}",
+        network::NODES,
+        network.entrance
+    );
     println!("listener  {}", server.id);
     println!("caller    {}", client.id);
 

@@ -13,7 +13,8 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
 use crate::core::Core;
-use crate::discovery::{Discovery, Hints, Mdns};
+use crate::dht::DhtSettings;
+use crate::discovery::{DhtDiscovery, Discovery, Hints, Mdns};
 use crate::driver::{Driver, Sockets};
 use crate::error::BuildError;
 use crate::events::MAX_QUEUED_EVENTS;
@@ -34,6 +35,7 @@ pub struct NodeBuilder {
     bind: SocketAddr,
     policy: Policy,
     mdns: bool,
+    dht: Option<DhtSettings>,
     sources: Vec<Arc<dyn Discovery>>,
     settings: TransportSettings,
 }
@@ -51,6 +53,7 @@ impl NodeBuilder {
             bind: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
             policy: Policy::deny_all(),
             mdns: true,
+            dht: None,
             sources: Vec::new(),
             settings: TransportSettings::default(),
         }
@@ -80,6 +83,14 @@ impl NodeBuilder {
         self
     }
 
+    /// Joins a DHT through the node's own sockets: the device can be found by its id alone when
+    /// it listens, and finds others so. Default: none.
+    #[must_use]
+    pub fn dht(mut self, settings: DhtSettings) -> Self {
+        self.dht = Some(settings);
+        self
+    }
+
     /// Adds a source of addresses, asked beside the others.
     #[must_use]
     pub fn discovery(mut self, source: impl Discovery) -> Self {
@@ -106,12 +117,13 @@ impl NodeBuilder {
         rng.fill_bytes(&mut instance);
         let nonce = rng.next_u64();
         let own = self.key.id();
+        let key = self.key;
 
         let sockets = Sockets::bind(self.bind)?;
         let local_addresses = sockets.local_addresses();
         let settings = self.settings.keep_alive(None).max_bidi_streams(MAX_STREAMS);
         let hello = Bytes::from(Hello { instance }.encode());
-        let noise = NoiseConfig::new(&self.key, hello, Box::new(rng)).map_err(configuration)?;
+        let noise = NoiseConfig::new(&key, hello, Box::new(rng)).map_err(configuration)?;
         let core =
             Core::new(noise, settings, SEND_WINDOW, Limits::default()).map_err(configuration)?;
 
@@ -121,15 +133,25 @@ impl NodeBuilder {
             sources.push(Arc::new(Mdns::new(bound, nonce)));
         }
         sources.extend(self.sources);
+        let dht = match self.dht {
+            Some(settings) => Some(settings.start(&local_addresses)?),
+            None => None,
+        };
+        let dht_shared = dht.as_ref().map(|starting| starting.shared.clone());
 
         let state = State::new(own, core, Arc::new(self.policy), MAX_QUEUED_EVENTS);
         let shared = Arc::new(Shared::new(own, state));
         let handle = Handle::new(shared.clone());
         let address = self.bind;
-        let driver =
-            Driver::new(shared, sockets).map_err(|source| BuildError::Bind { address, source })?;
+        let driver = Driver::new(shared, sockets, dht_shared)
+            .map_err(|source| BuildError::Bind { address, source })?;
         let driver = runtime.spawn(driver.run());
+        let dht = dht.map(|starting| starting.into_handle(None));
+        if let Some(dht) = &dht {
+            sources.push(Arc::new(DhtDiscovery::new(dht.clone(), key)));
+        }
         let parts = Parts {
+            dht,
             sources,
             local_addresses,
             driver: tokio::sync::Mutex::new(Some(driver)),

@@ -1,5 +1,6 @@
 //! From a device id to addresses: one trait, several sources that are asked at once.
 
+mod dht;
 mod hints;
 mod mdns;
 
@@ -8,6 +9,7 @@ use std::net::SocketAddr;
 use dhtnet_identity::{DeviceId, PeerAddress};
 use futures_util::stream::BoxStream;
 
+pub(crate) use self::dht::DhtDiscovery;
 pub(crate) use self::hints::Hints;
 pub(crate) use self::mdns::Mdns;
 

@@ -1,6 +1,7 @@
 //! The only task that knows sockets and the clock: moves datagrams and time into the core, and
 //! what the core wants out again.
 
+mod dht;
 mod readiness;
 mod sockets;
 mod timer;
@@ -11,10 +12,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Instant, SystemTime};
 
+use dhtnet_dht_core::krpc;
+
+pub(crate) use self::dht::DhtDriver;
+use self::dht::DhtSender;
 pub(crate) use self::sockets::Sockets;
 use self::sockets::{Received, SendState};
 use self::timer::Timer;
 use crate::core::Outgoing;
+use crate::dht::DhtShared;
 use crate::error::close_code;
 use crate::state::Shared;
 
@@ -34,11 +40,27 @@ pub(crate) struct Driver {
     timer: Timer,
     /// Whether the last round left the sending to this one.
     deferred: bool,
+    /// The DHT node that shares the sockets.
+    dht: Option<Arc<DhtShared>>,
+    dht_sender: DhtSender,
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // Whoever waits for the DHT is told.
+        if let Some(dht) = &self.dht {
+            dht.close();
+        }
+    }
 }
 
 impl Driver {
     /// Must be called inside a runtime.
-    pub(crate) fn new(shared: Arc<Shared>, sockets: Sockets) -> io::Result<Self> {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        sockets: Sockets,
+        dht: Option<Arc<DhtShared>>,
+    ) -> io::Result<Self> {
         let timer = Timer::new()?;
         Ok(Self {
             shared,
@@ -47,6 +69,8 @@ impl Driver {
             buffer: Vec::new(),
             timer,
             deferred: false,
+            dht,
+            dht_sender: DhtSender::default(),
         })
     }
 
@@ -58,6 +82,9 @@ impl Driver {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // Registered before anything is looked at: a wake from here on is a new round.
         self.shared.wake.register(cx.waker());
+        if let Some(dht) = &self.dht {
+            dht.wake.register(cx.waker());
+        }
         let mut busy = false;
         busy |= self.receive(cx);
         let now = Instant::now();
@@ -91,6 +118,8 @@ impl Driver {
             self.deferred = false;
             state.abandoned
         };
+        let (dht_deadline, dht_more) = self.drive_dht(cx, now);
+        busy |= dht_more;
         let (more, blocked) = self.send(cx);
         busy |= more;
         self.shared.quiet.notify_waiters();
@@ -99,7 +128,11 @@ impl Driver {
         }
         let (deadline, untold) = {
             let state = self.shared.lock();
-            (state.core.poll_timeout(), state.core.has_events())
+            let deadline = [state.core.poll_timeout(), dht_deadline];
+            (
+                deadline.into_iter().flatten().min(),
+                state.core.has_events(),
+            )
         };
         if busy || untold || self.timer.poll(cx, deadline).is_ready() {
             cx.waker().wake_by_ref();
@@ -113,7 +146,15 @@ impl Driver {
             let now = Instant::now();
             let shared = &self.shared;
             let mut state = None;
+            let dht = self.dht.as_deref();
             let received = self.sockets.poll_receive(cx, |from, ecn, datagram| {
+                // QUIC never begins like this: connection ids of ours have their top bit set.
+                if let Some(dht) = dht
+                    && krpc::looks_like_message(&datagram)
+                {
+                    dht.on_datagram(now, from.remote, from.local_ip, &datagram);
+                    return;
+                }
                 let state = state.get_or_insert_with(|| shared.lock());
                 state.core.handle_datagram(now, from, ecn, datagram);
             });
@@ -125,6 +166,17 @@ impl Driver {
             }
         }
         true
+    }
+
+    /// Moves time and datagrams of the DHT. Returns when to come again, and whether there is
+    /// more to send.
+    fn drive_dht(&mut self, cx: &mut Context<'_>, now: Instant) -> (Option<Instant>, bool) {
+        let Some(dht) = &self.dht else {
+            return (None, false);
+        };
+        let deadline = dht.on_time(now);
+        let more = self.dht_sender.send(cx, dht, &mut self.sockets);
+        (deadline, more)
     }
 
     /// Sends what the core has. Returns whether there is more, and whether a socket is full.

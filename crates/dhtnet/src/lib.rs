@@ -92,6 +92,7 @@ mod builder;
 mod channel;
 mod connect;
 mod core;
+pub mod dht;
 pub mod discovery;
 mod driver;
 mod error;

@@ -14,6 +14,7 @@ use crate::builder::NodeBuilder;
 use crate::channel::Channel;
 use crate::connect::{self, ConnectOptions};
 use crate::core::{ConnectionKey, Phase};
+use crate::dht::Dht;
 use crate::discovery::{Announcement, Discovery};
 use crate::error::{ConnectError, ListenError, close_code};
 use crate::events::{Event, Events};
@@ -69,6 +70,7 @@ pub struct Node {
 
 /// What only the node itself uses.
 pub(crate) struct Parts {
+    pub(crate) dht: Option<Dht>,
     pub(crate) sources: Vec<Arc<dyn Discovery>>,
     pub(crate) local_addresses: Vec<SocketAddr>,
     pub(crate) driver: tokio::sync::Mutex<Option<JoinHandle<()>>>,
@@ -99,6 +101,11 @@ impl Node {
     /// The addresses of the sockets, one for each family, with the real port.
     pub fn local_addresses(&self) -> Vec<SocketAddr> {
         self.parts.local_addresses.clone()
+    }
+
+    /// The DHT that this node takes part in, if it was built with one.
+    pub fn dht(&self) -> Option<&Dht> {
+        self.parts.dht.as_ref()
     }
 
     /// Addresses under which others may reach this device now: those of the interfaces, with the
@@ -258,6 +265,11 @@ impl Node {
     pub async fn shutdown(&self) {
         for source in &self.parts.sources {
             source.close();
+        }
+        if let Some(dht) = &self.parts.dht
+            && let Err(error) = dht.save().await
+        {
+            tracing::warn!(%error, "the DHT's state is lost");
         }
         self.begin_shutdown();
         self.wait_until(SHUTDOWN_LIMIT, |state| !state.channels.is_flushing())

@@ -10,6 +10,8 @@
 //! |---|---|
 //! | [`device_id`] | the public key, checked; its 56-character text form with checksum and version |
 //! | [`device_key`] | the secret key: signatures, the Noise static key, derived secrets, PKCS#8 |
+//! | [`sealed`] | bytes encrypted to a device by its id alone |
+//! | [`noise`] | the primitives and static keys of Noise, shared with the transport |
 //! | [`key_file`] | the file of that key: mode 0600, created atomically, never overwritten |
 //! | [`peer_address`] | how users name a peer: id, `id@ip:port,…`, or alias |
 //! | [`contacts`] | the contact book `contacts.toml` that resolves aliases |
@@ -74,8 +76,10 @@ pub mod contacts;
 pub mod device_id;
 pub mod device_key;
 pub mod key_file;
+pub mod noise;
 pub mod peer_address;
 pub mod policy;
+pub mod sealed;
 pub mod target;
 
 pub use contacts::Contacts;

@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use dhtnet_identity::DeviceId;
+use dhtnet_identity::noise::StaticKeys;
 
 use crate::{
     aead::Aead,
     framing::{Frame, FrameReader},
     handshake_error::HandshakeError,
     key_schedule::{Secret, SessionSecrets},
-    noise::{NoiseHandshake, StaticKeys},
+    noise::NoiseHandshake,
     payload::{Message1, Message2},
     random::RandomSource,
     replay::ReplayFilter,

@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use dhtnet_identity::noise::StaticKeys;
 use dhtnet_identity::{DeviceId, DeviceKey};
 use quinn_proto::{
     ClientConfig, ConnectionId, EndpointConfig, NoneTokenLog, NoneTokenStore, ServerConfig,
@@ -20,7 +21,6 @@ use crate::{
     handshake::Device,
     handshake_error::HandshakeError,
     key_schedule::Secret,
-    noise::StaticKeys,
     payload::MAX_APPLICATION_LEN,
     random::RandomSource,
     session::{InitiatorCrypto, ResponderCrypto},

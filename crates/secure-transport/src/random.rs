@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use dhtnet_identity::noise::FillRandom;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{CryptoRng, SeedableRng};
 
@@ -33,5 +34,11 @@ impl RandomSource {
         let mut bytes = [0; N];
         self.fill(&mut bytes);
         bytes
+    }
+}
+
+impl FillRandom for RandomSource {
+    fn fill(&self, bytes: &mut [u8]) {
+        Self::fill(self, bytes);
     }
 }

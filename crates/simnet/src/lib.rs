@@ -1,4 +1,7 @@
-//! Simulated links on a virtual clock, for tests.
+//! Simulated links and networks on a virtual clock, for tests.
+//!
+//! A [`Network`] is many machines that send each other datagrams: 100,000 and more in one thread,
+//! with a delay for each pair, losses, NATs, deaths and partitions.
 //!
 //! A [`Link`] is one direction of a path: packets enter with [`Link::send`], wait in a bounded
 //! queue, leave at the line rate, travel for the one-way delay, and come out of
@@ -9,8 +12,9 @@
 //! configuration, seed and calls give the same deliveries to the nanosecond. The crate knows
 //! nothing of what the packets mean; an item of any type can travel.
 //!
-//! Left out: several queues per link, active queue management beyond a mark threshold, and rates
-//! that change with time. Give a test two links, or a second configuration, for those.
+//! Left out of links: several queues each, active queue management beyond a mark threshold, and
+//! rates that change with time. Give a test two links, or a second configuration, for those.
+//! Left out of networks: queues and rates; a path there has a delay and a chance of loss.
 //!
 //! ```
 //! use std::time::{Duration, Instant};
@@ -34,9 +38,13 @@
 mod clock;
 mod config;
 mod link;
+mod network;
 mod rng;
 
 pub use clock::Clock;
 pub use config::{LinkConfig, LossBursts, Queue};
 pub use link::{Delivery, Fate, Link, LinkStats};
+pub use network::{
+    Machine, MachineId, Nat, Network, NetworkConfig, NetworkStats, Traffic, Transmit,
+};
 pub use rng::Rng;

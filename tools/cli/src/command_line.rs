@@ -91,7 +91,7 @@ where
         });
         matches_of(tool, configured, words)?
     };
-    let flags = T::from_arg_matches(&matches).map_err(|error| stop_for(tool, &error))?;
+    let flags = T::from_arg_matches(&matches).map_err(|error| stop_for(&help_of(tool), &error))?;
     Ok(Parsed {
         flags,
         matches,
@@ -101,15 +101,15 @@ where
 
 fn matches_of(tool: &str, command: Command, words: &[OsString]) -> Result<ArgMatches, Stop> {
     let mut command = command;
-    command
-        .try_get_matches_from_mut(words)
-        .map_err(|error| match stop_for(tool, &error) {
+    command.try_get_matches_from_mut(words).map_err(|error| {
+        match stop_for(&help_of(tool), &error) {
             Stop::Failure(failure) => match environment_at_fault(&command, words, &error) {
                 Some(variable) => Failure::usage(format!("${variable}: {failure}")).into(),
                 None => failure.into(),
             },
             text => text,
-        })
+        }
+    })
 }
 
 /// The environment variable that a bad value came from, if it was not on the command line.
@@ -161,14 +161,19 @@ fn prints_only(matches: &ArgMatches) -> bool {
     matches!(matches.subcommand_name(), Some("completions" | "man"))
 }
 
-fn stop_for(tool: &str, error: &clap::Error) -> Stop {
+fn help_of(tool: &str) -> String {
+    format!("{tool} --help")
+}
+
+/// What to do about words that were not understood. `help` is what the user can type to see what
+/// is: `dnc --help`, or `help` in a prompt.
+pub fn stop_for(help: &str, error: &clap::Error) -> Stop {
     let text = error.render().to_string();
+    let advice = format!("see {help}");
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Stop::Text(text),
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
-            Failure::usage("a command is missing")
-                .advise(format!("see {tool} --help"))
-                .into()
+            Failure::usage("a command is missing").advise(advice).into()
         }
         _ => {
             let meant = text
@@ -177,9 +182,7 @@ fn stop_for(tool: &str, error: &clap::Error) -> Stop {
                 .filter(|line| !line.is_empty() && !line.starts_with("For more information"))
                 .take_while(|line| !line.starts_with("Usage:"))
                 .collect::<Vec<_>>();
-            Stop::Failure(
-                Failure::usage(one_line(&meant.join(" "))).advise(format!("see {tool} --help")),
-            )
+            Stop::Failure(Failure::usage(one_line(&meant.join(" "))).advise(advice))
         }
     }
 }
@@ -227,11 +230,11 @@ mod tests {
     fn the_file_overrules_defaults_and_flags_overrule_the_file() {
         let file = "bind = '127.0.0.1:7'\nno-mdns = true\nallow = 'home'\n[dnc]\nown = 3\n";
         let tool = parse_with(file, &[]).unwrap();
-        assert_eq!(tool.network.bind, "127.0.0.1:7".parse().unwrap());
+        assert_eq!(tool.network.dht.bind, "127.0.0.1:7".parse().unwrap());
         assert!(tool.network.no_mdns);
         assert_eq!(tool.own, Some(3));
         let tool = parse_with(file, &["--bind", "[::1]:8", "--no-mdns=false", "--own=4"]).unwrap();
-        assert_eq!(tool.network.bind, "[::1]:8".parse().unwrap());
+        assert_eq!(tool.network.dht.bind, "[::1]:8".parse().unwrap());
         assert!(!tool.network.no_mdns);
         assert_eq!(tool.own, Some(4));
     }

@@ -19,7 +19,7 @@ use crate::failure::one_line;
 use crate::flags;
 
 /// The tools that may have a table of their own.
-const TOOLS_WITH_TABLE: [&str; 1] = ["dnc"];
+const TOOLS_WITH_TABLE: [&str; 2] = ["dnc", "dhtnode"];
 
 /// One key of the file, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -271,8 +271,9 @@ mod tests {
                 r#"config.toml:1: no-mdns: invalid value "perhaps": value was not a boolean"#,
             ),
             (
-                "bootstrap = 'mainline'",
-                "config.toml:1: bootstrap: invalid value 'mainline' for '--bootstrap <none>'",
+                "bootstrap = ['none', 'a.example']",
+                "config.toml:1: bootstrap: invalid value \"a.example\": not HOST:PORT or \
+                 [IPV6]:PORT; neither is it \"mainline\" or \"none\"",
             ),
             (
                 "[dnc]\nbind = '[::]:1'",

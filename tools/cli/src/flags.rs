@@ -5,7 +5,8 @@
 //! that a flag can overrule the environment and the file in both directions. Lists in the
 //! environment are separated by spaces.
 
-use std::net::SocketAddr;
+mod dht;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ use clap::{ArgAction, Args, Command};
 use dhtnet_identity::PeerArgument;
 
 use crate::{Verbosity, logging};
+
+pub use dht::{BootstrapArgument, DhtFlags, HostPort, NetworkName, Seed};
 
 /// How long connecting may take when nothing else is said.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -44,28 +47,9 @@ pub struct HomeFlags {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Network")]
 pub struct NetworkFlags {
-    /// UDP address of the node.
-    // The help is apart: rustdoc takes its brackets for a link.
-    #[arg(
-        help = "UDP address to use; port 0 = any, [::] = IPv4 and IPv6",
-        long,
-        value_name = "ADDR:PORT",
-        env = "DHTNET_BIND",
-        default_value = "[::]:0"
-    )]
-    pub bind: SocketAddr,
-
-    /// Network to look peers up in; so far only "none": address hints and mDNS [default: none]
-    #[arg(
-        short = 'b',
-        long,
-        value_name = "none",
-        env = "DHTNET_BOOTSTRAP",
-        value_delimiter = ' ',
-        value_parser = ["none"],
-        hide_possible_values = true
-    )]
-    pub bootstrap: Vec<String>,
+    /// How the DHT is reached.
+    #[command(flatten)]
+    pub dht: DhtFlags,
 
     /// Neither announce this device on the local network nor look for peers there
     #[arg(
@@ -81,22 +65,12 @@ pub struct NetworkFlags {
         value_parser = BoolishValueParser::new()
     )]
     pub no_mdns: bool,
-
-    /// Time limit for connecting, in seconds [default: 30]
-    #[arg(
-        short = 'w',
-        long,
-        value_name = "SECS",
-        env = "DHTNET_TIMEOUT",
-        value_parser = parse_seconds
-    )]
-    pub timeout: Option<Duration>,
 }
 
 impl NetworkFlags {
     /// Time limit for connecting.
     pub fn connect_limit(&self) -> Duration {
-        self.timeout.unwrap_or(DEFAULT_TIMEOUT)
+        self.dht.connect_limit()
     }
 }
 
@@ -239,7 +213,7 @@ mod tests {
     #[test]
     fn defaults_are_those_of_the_help() {
         let tool = Tool::try_parse_from(["t"]).unwrap();
-        assert_eq!(tool.network.bind, "[::]:0".parse().unwrap());
+        assert_eq!(tool.network.dht.bind, "[::]:0".parse().unwrap());
         assert_eq!(tool.network.connect_limit(), Duration::from_secs(30));
         assert!(tool.policy.allow.is_empty() && !tool.policy.anonymous);
         assert_eq!(tool.output.verbosity(), Verbosity::Normal);
@@ -252,11 +226,5 @@ mod tests {
         for wrong in ["0", "-1", "604801", "inf", "NaN", "soon", ""] {
             assert!(parse_seconds(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn only_none_is_a_bootstrap_so_far() {
-        assert!(Tool::try_parse_from(["t", "-b", "none"]).is_ok());
-        assert!(Tool::try_parse_from(["t", "-b", "mainline"]).is_err());
     }
 }

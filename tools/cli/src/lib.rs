@@ -21,11 +21,13 @@ mod home;
 pub mod logging;
 #[cfg(feature = "network")]
 pub mod node;
+pub mod open_files;
 pub mod own_identity;
 pub mod pages;
 mod peer;
 pub mod process;
 mod shutdown;
+mod state_file;
 pub mod talk;
 
 pub use exit_code::ExitCode;
@@ -33,5 +35,6 @@ pub use failure::Failure;
 pub use home::Home;
 pub use peer::Peer;
 pub use process::Io;
-pub use shutdown::{Shutdown, ShutdownTrigger};
+pub use shutdown::{Interrupts, Shutdown, ShutdownTrigger};
+pub use state_file::StateFile;
 pub use talk::{Talk, Verbosity};

@@ -15,11 +15,13 @@ use crate::Verbosity;
 pub fn start(filter: Option<&str>, verbosity: Verbosity) {
     let directives = filter.unwrap_or(match verbosity {
         Verbosity::Quiet => "off",
-        // What the user must know is said by the tool itself, in its own words.
-        Verbosity::Normal => "error,mdns_sd=off",
+        // What the user must know is said by the tool itself, in its own words; only of a state
+        // file that cannot be used it knows nothing.
+        Verbosity::Normal => "error,dhtnet::dht::saving=warn,mdns_sd=off",
         Verbosity::Verbose => "warn,dhtnet=info,mdns_sd=off",
         Verbosity::Debug => {
-            "info,dhtnet=debug,dhtnet_secure_transport=debug,dhtnet_channel_mux=debug,dnc=debug"
+            "info,dhtnet=debug,dhtnet_dht_core=debug,dhtnet_secure_transport=debug,\
+             dhtnet_channel_mux=debug,dnc=debug,dhtnode=debug"
         }
     });
     let Ok(filter) = parse_filter(directives) else {

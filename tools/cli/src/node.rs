@@ -1,25 +1,73 @@
 //! Opening a node as the flags say, and the words for connections that fail.
 
+use dhtnet::dht::{Bootstrap, DhtSettings, Participation};
 use dhtnet::{BuildError, ChannelError, ConnectError, ConnectStep, DeclineCode, DeclineReason};
 use dhtnet::{EndReason, Node};
 use dhtnet_identity::policy::{Grant, Policy, Subject};
 use dhtnet_identity::{Contacts, DeviceId, DeviceKey};
 
 use crate::failure::chain;
-use crate::flags::{NetworkFlags, PolicyFlags};
+use crate::flags::{DhtFlags, NetworkFlags, PolicyFlags, Seed};
 use crate::own_identity::resolve_peer;
-use crate::{ExitCode, Failure, Peer};
+use crate::{ExitCode, Failure, Home, Peer};
+
+/// What a node is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It waits for others, and takes part in the DHT.
+    Listener,
+    /// It calls one peer and is gone again: it only asks.
+    Caller,
+}
+
+impl DhtFlags {
+    /// The DHT node that the flags ask for; none for a caller that knows nobody to ask.
+    ///
+    /// # Errors
+    /// Exit code 2 if the flags contradict each other.
+    pub fn settings(&self, home: &Home, role: Role) -> Result<Option<DhtSettings>, Failure> {
+        let seeds = self.seeds()?;
+        if seeds.is_empty() && role == Role::Caller {
+            return Ok(None);
+        }
+        let bootstrap = seeds.into_iter().map(|seed| match seed {
+            Seed::Mainline => Bootstrap::Mainline,
+            Seed::Host(host) => match host.parse() {
+                Ok(address) => Bootstrap::Address(address),
+                Err(_) => Bootstrap::Host(host),
+            },
+        });
+        let mut settings = DhtSettings::default()
+            .bootstrap(bootstrap)
+            .node_cache(home.state().join(self.cache_file_name()));
+        if role == Role::Caller {
+            settings = settings.participation(Participation::ReadOnly);
+        }
+        if let Some(name) = &self.network {
+            settings = settings.network(name.as_str());
+        }
+        Ok(Some(settings))
+    }
+}
 
 impl NetworkFlags {
     /// A node for the device with this key.
     ///
     /// # Errors
     /// Exit code 1, or 2 if the address of `--bind` cannot be used.
-    pub async fn open_node(&self, key: DeviceKey, policy: Policy) -> Result<Node, Failure> {
-        let node = Node::builder(key)
-            .bind(self.bind)
+    pub async fn open_node(
+        &self,
+        key: DeviceKey,
+        policy: Policy,
+        (home, role): (&Home, Role),
+    ) -> Result<Node, Failure> {
+        let mut node = Node::builder(key)
+            .bind(self.dht.bind)
             .policy(policy)
             .mdns(!self.no_mdns);
+        if let Some(settings) = self.dht.settings(home, role)? {
+            node = node.dht(settings);
+        }
         node.build().await.map_err(|error| {
             let failure = Failure::failed(format!("cannot start: {}", chain(&error)));
             match error {
@@ -62,8 +110,10 @@ pub fn connect_failure(peer: &Peer, own: DeviceId, asked: &str, error: &ConnectE
         ConnectError::SelfConnect => {
             Failure::usage(format!("cannot connect to {peer}: {error}")).advise("name another peer")
         }
-        ConnectError::NotFound { .. } => unreachable()
-            .advise("check that it is running on this network, or give its address: PEER@IP:PORT"),
+        ConnectError::NotFound { .. } => unreachable().advise(
+            "check that it is running and in the same DHT (--bootstrap, --network), or give \
+                 its address: PEER@IP:PORT",
+        ),
         ConnectError::Unreachable { .. } => {
             unreachable().advise("check its address and its id, and that UDP is let through to it")
         }
@@ -195,7 +245,8 @@ mod tests {
                 },
                 3,
                 "cannot reach home (HOME…): no address of the peer was found (asked: hints, mdns); \
-                 check that it is running on this network, or give its address: PEER@IP:PORT",
+                 check that it is running and in the same DHT (--bootstrap, --network), or give \
+                 its address: PEER@IP:PORT",
             ),
             (
                 ConnectError::Unreachable {

@@ -134,6 +134,9 @@ async fn pass_signals_on(mut interrupt: Signal, mut terminate: Signal, trigger: 
             _ = interrupt.recv() => ExitCode::Interrupted,
             _ = terminate.recv() => ExitCode::Terminated,
         };
+        if code == ExitCode::Interrupted && trigger.divert_interrupt() {
+            continue;
+        }
         if trigger.is_requested() {
             std::process::exit(code.number().into());
         }

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dhtnet_cli::open_files;
 use dhtnet_cli::{ExitCode, Failure, Peer, Shutdown};
 use dhtnet_identity::PeerArgument;
 use dhtnet_identity::target::Target;
@@ -14,7 +15,6 @@ use tokio::task::JoinSet;
 
 use crate::join::Ending;
 use crate::local_forward::LocalForward;
-use crate::open_files;
 use crate::probe;
 use crate::serve::join_tcp;
 use crate::session::{Report, Session, target_request};

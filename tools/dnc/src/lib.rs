@@ -20,7 +20,6 @@ mod forward;
 mod give_up;
 mod join;
 mod local_forward;
-mod open_files;
 mod pipe;
 mod plan;
 mod probe;
@@ -120,7 +119,10 @@ async fn start(
     let policy = policy(flags, &plan, &contacts, talk)?;
     let key = flags.home.load_or_create_key(home, talk)?;
     let session = Arc::new(Session {
-        node: flags.network.open_node(key, policy).await?,
+        node: flags
+            .network
+            .open_node(key, policy, (home, plan.role()))
+            .await?,
         contacts,
         talk: talk.clone(),
         connect_limit: flags.network.connect_limit(),

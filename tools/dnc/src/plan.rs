@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use dhtnet_cli::Failure;
+use dhtnet_cli::node::Role;
 use dhtnet_identity::PeerArgument;
 use dhtnet_identity::target::{Target, TargetPattern};
 
@@ -34,6 +35,16 @@ pub(crate) enum Plan {
         peer: PeerArgument,
         target: Option<Target>,
     },
+}
+
+impl Plan {
+    /// Whether others call this node.
+    pub(crate) fn role(&self) -> Role {
+        match self {
+            Self::Listen { .. } | Self::Serve { .. } => Role::Listener,
+            _ => Role::Caller,
+        }
+    }
 }
 
 /// Which flags stood on the command line itself, so that they must make sense there; the same
@@ -95,7 +106,7 @@ fn plan_listener(flags: &Flags, typed: Typed) -> Result<Plan, Failure> {
         return Err(Failure::usage("-l with -N has nothing to serve")
             .advise("name targets with --allow-target HOST:PORT"));
     }
-    let wait = flags.network.timeout.filter(|_| typed.timeout);
+    let wait = flags.network.dht.timeout.filter(|_| typed.timeout);
     Ok(Plan::Listen {
         keep_open: flags.keep_open,
         wait,
@@ -185,7 +196,7 @@ mod tests {
         let typed = Typed {
             policy: flags.policy.anonymous || !flags.policy.allow.is_empty(),
             allow_target: !flags.allow_target.is_empty(),
-            timeout: flags.network.timeout.is_some(),
+            timeout: flags.network.dht.timeout.is_some(),
         };
         plan(&flags, typed).map_err(|failure| {
             assert_eq!(failure.code(), ExitCode::Usage);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use dhtnet::{Channel, ChannelRequest, DeclineCode, DeclineReason, Incoming};
 use dhtnet_cli::failure::one_line;
+use dhtnet_cli::open_files;
 use dhtnet_cli::{ExitCode, Failure, Peer, Shutdown};
 use dhtnet_identity::policy::OwnedAction;
 use dhtnet_identity::target::{HostPattern, PortPattern, Target, TargetPattern};
@@ -16,7 +17,6 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::join::{Ending, JoinError, join};
-use crate::open_files;
 use crate::session::{Report, Session, TARGET_CHANNEL};
 use crate::stream::{StreamSink, StreamSource};
 

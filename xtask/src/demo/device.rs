@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::demo::network::Network;
 use crate::demo::time_limit;
 use crate::failure::{Failure, Outcome, Tried};
 use crate::process::{Interrupt, Process};
@@ -14,15 +15,23 @@ pub(super) struct Device {
     pub(super) id: String,
     home: PathBuf,
     binaries: PathBuf,
+    /// The name of the DHT, and the address by which it is entered.
+    network: [String; 2],
 }
 
 impl Device {
     /// Makes the home and lets `crtmgr init` make the key.
-    pub(super) fn new(binaries: &Path, home: PathBuf, interrupt: &Interrupt) -> Outcome<Self> {
+    pub(super) fn new(
+        binaries: &Path,
+        home: PathBuf,
+        network: &Network,
+        interrupt: &Interrupt,
+    ) -> Outcome<Self> {
         let mut device = Self {
             id: String::new(),
             home,
             binaries: binaries.to_owned(),
+            network: [network.name.clone(), network.entrance.clone()],
         };
         device.crtmgr("init", interrupt)?;
         device.id = device.crtmgr("id", interrupt)?.trim().to_owned();
@@ -36,11 +45,17 @@ impl Device {
         }
     }
 
-    /// `dnc WORDS…` in this home, found and finding on 127.0.0.1 only.
+    /// `dnc WORDS…` in this home, found and finding by the DHT alone.
     pub(super) fn dnc(&self, words: &[&str]) -> Command {
         let mut command = self.tool("dnc");
         command
-            .args(["-v", "--bind", "127.0.0.1:0", "--bootstrap", "none"])
+            .args(["-v", "--bind", "127.0.0.1:0", "--no-mdns"])
+            .args([
+                "--network",
+                &self.network[0],
+                "--bootstrap",
+                &self.network[1],
+            ])
             .args(words);
         command
     }

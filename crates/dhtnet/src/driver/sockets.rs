@@ -1,5 +1,6 @@
 //! The UDP sockets: one for each family, batches in and out.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -55,10 +56,22 @@ struct OneSocket {
 /// One socket for each family that is in use.
 pub(crate) struct Sockets {
     all: Vec<OneSocket>,
+    refused: Vec<IpAddr>,
+}
+
+/// Room for a batch.
+struct Batch {
     /// Untouched memory costs nothing: pages come into being when messages fill them.
     buffer: Box<[u8]>,
     metas: Box<[RecvMeta; BATCH_SIZE]>,
-    refused: Vec<IpAddr>,
+}
+
+thread_local! {
+    /// One for all sockets of a thread: hundreds of nodes in a process need no more.
+    static BATCH: RefCell<Batch> = RefCell::new(Batch {
+        buffer: vec![0; MESSAGE_LEN * BATCH_SIZE].into_boxed_slice(),
+        metas: Box::new([RecvMeta::default(); BATCH_SIZE]),
+    });
 }
 
 impl fmt::Debug for Sockets {
@@ -80,8 +93,6 @@ impl Sockets {
         };
         Ok(Self {
             all,
-            buffer: vec![0; MESSAGE_LEN * BATCH_SIZE].into_boxed_slice(),
-            metas: Box::new([RecvMeta::default(); BATCH_SIZE]),
             refused: Vec::new(),
         })
     }
@@ -105,9 +116,18 @@ impl Sockets {
         cx: &mut Context<'_>,
         mut each: impl FnMut(PathAddress, Option<EcnCodepoint>, BytesMut),
     ) -> Received {
+        BATCH.with_borrow_mut(|batch| self.poll_receive_into(cx, batch, &mut each))
+    }
+
+    fn poll_receive_into(
+        &mut self,
+        cx: &mut Context<'_>,
+        batch: &mut Batch,
+        each: &mut impl FnMut(PathAddress, Option<EcnCodepoint>, BytesMut),
+    ) -> Received {
         let mut received = Received::Nothing;
         for socket in &mut self.all {
-            let count = match socket.poll_batch(cx, &mut self.buffer, &mut self.metas) {
+            let count = match socket.poll_batch(cx, &mut batch.buffer, &mut batch.metas) {
                 Poll::Ready(Ok(count)) => count,
                 // A report about what was sent before; there may be more to receive.
                 Poll::Ready(Err(error)) => {
@@ -119,7 +139,7 @@ impl Sockets {
                 Poll::Pending => continue,
             };
             received = Received::Something;
-            let messages = self.buffer.chunks(MESSAGE_LEN).zip(&self.metas[..count]);
+            let messages = batch.buffer.chunks(MESSAGE_LEN).zip(&batch.metas[..count]);
             for (message, meta) in messages {
                 let from = PathAddress {
                     remote: meta.addr,

@@ -3,6 +3,7 @@
 
 mod channels;
 mod connecting;
+mod dht;
 mod pair;
 mod policy;
 mod shutdown;

@@ -1,6 +1,7 @@
-//! A link by itself: rate, delay, queue, losses and replay, with fixed seeds.
+//! A link by itself, and a network: delays, queue, losses, deaths and replay, with fixed seeds.
 
 #![allow(clippy::unwrap_used)]
 
 mod chances;
 mod line;
+mod network;

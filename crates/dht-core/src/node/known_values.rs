@@ -1,0 +1,84 @@
+//! Which values an operation has told already, so that each change is told once.
+
+use std::collections::BTreeMap;
+
+use crate::value::{UnixTime, Value, ValueKey};
+
+/// Values that one operation remembers. Those beyond are not told: a key with so many is not
+/// meant to be read whole.
+pub(crate) const MAX_KNOWN_VALUES: usize = 8_192;
+
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    seq: Option<u64>,
+    expiry: UnixTime,
+    removed: bool,
+}
+
+/// What a value is to an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum News {
+    /// It was not known, or not in this version.
+    Fresh,
+    /// Its owner has removed what was told before.
+    Removed,
+    /// Nothing that was not known.
+    Old,
+}
+
+/// Values by key, with what is needed to tell a newer one from an older.
+#[derive(Debug, Default)]
+pub(crate) struct KnownValues(BTreeMap<ValueKey, Known>);
+
+impl KnownValues {
+    pub(crate) fn on_value(&mut self, value: &Value, wall: UnixTime) -> News {
+        if value.expiry() <= wall {
+            return News::Old;
+        }
+        let (seq, removed) = (value.seq(), value.is_removal());
+        let expiry = value.expiry();
+        let next = Known {
+            seq,
+            expiry,
+            removed,
+        };
+        let Some(known) = self.0.get_mut(&value.key()) else {
+            if self.0.len() < MAX_KNOWN_VALUES {
+                self.0.insert(value.key(), next);
+                return if removed { News::Old } else { News::Fresh };
+            }
+            return News::Old;
+        };
+        if seq > known.seq {
+            let was_removed = known.removed;
+            *known = next;
+            return match (was_removed, removed) {
+                (_, false) => News::Fresh,
+                (false, true) => News::Removed,
+                (true, true) => News::Old,
+            };
+        }
+        if seq == known.seq && removed == known.removed {
+            known.expiry = known.expiry.max(expiry);
+        }
+        News::Old
+    }
+
+    /// Takes out what expired; gives those that were there until now.
+    pub(crate) fn expire(&mut self, wall: UnixTime) -> Vec<ValueKey> {
+        let mut gone = Vec::new();
+        self.0.retain(|key, known| {
+            let over = known.expiry <= wall;
+            if over && !known.removed {
+                gone.push(*key);
+            }
+            !over
+        });
+        gone
+    }
+
+    /// When something expires next.
+    pub(crate) fn next_expiry(&self) -> Option<UnixTime> {
+        self.0.values().map(|known| known.expiry).min()
+    }
+}

@@ -1,0 +1,12 @@
+//! Tests of the public API, in one binary.
+#![allow(clippy::unwrap_used)] // A failed unwrap is a failed test.
+
+mod bootstrap;
+mod items;
+mod krpc;
+mod net;
+mod networks;
+mod node;
+mod packets;
+mod roles;
+mod values;

@@ -1,0 +1,5 @@
+//! `dhtnode`: the DHT by hand.
+
+fn main() {
+    dhtnet_cli::process::start_async("dhtnode", dhtnode::run)
+}
