@@ -85,8 +85,8 @@
 //!
 //! # Left out so far
 //!
-//! Finding peers beyond the local network without a hint, NAT traversal and relays: connections
-//! need an address that can be reached.
+//! NAT traversal and relays: connections need an address that can be reached. The DHT of [`dht`]
+//! finds it by the id alone, wherever the peer is.
 
 mod builder;
 mod channel;
