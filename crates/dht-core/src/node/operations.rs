@@ -24,18 +24,18 @@ pub enum Scope {
 }
 
 impl Node {
-    /// Asks one node whether it is there. [`Event::Pong`] if it is.
+    /// Asks one node whether it is there. [`Event::Pong`](super::Event::Pong) if it is.
     pub fn ping(&mut self, now: Instant, address: SocketAddr) -> OperationId {
         self.begin(now, Task::Ping, Id::default(), Scope::Node(address))
     }
 
-    /// Finds the nodes nearest to `target` ([`Event::Done`]); of one node asked alone what it
-    /// tells ([`Event::Nodes`]).
+    /// Finds the nodes nearest to `target` ([`Event::Done`](super::Event::Done)); of one node asked alone what it
+    /// tells ([`Event::Nodes`](super::Event::Nodes)).
     pub fn find_node(&mut self, now: Instant, target: Id, scope: Scope) -> OperationId {
         self.begin(now, Task::FindNode { target }, target, scope)
     }
 
-    /// Finds peers of an info hash: [`Event::Peers`] as they come.
+    /// Finds peers of an info hash: [`Event::Peers`](super::Event::Peers) as they come.
     pub fn find_peers(&mut self, now: Instant, info_hash: Id, scope: Scope) -> OperationId {
         self.begin(now, Task::FindPeers { info_hash }, info_hash, scope)
     }
@@ -52,7 +52,7 @@ impl Node {
         self.begin(now, Task::Announce { info_hash, port }, info_hash, scope)
     }
 
-    /// Fetches the item at `target` (BEP 44): [`Event::Item`]. An immutable one ends the
+    /// Fetches the item at `target` (BEP 44): [`Event::Item`](super::Event::Item). An immutable one ends the
     /// operation; of a mutable one newer versions may follow until the end. `salt` is needed to
     /// check a mutable item that was stored with one.
     pub fn find_item(
@@ -102,12 +102,12 @@ impl Node {
         self.begin(now, Task::PutMutable { item, cas }, target, scope)
     }
 
-    /// Asks one node for a sample of the info hashes it keeps (BEP 51): [`Event::Sample`].
+    /// Asks one node for a sample of the info hashes it keeps (BEP 51): [`Event::Sample`](super::Event::Sample).
     pub fn sample(&mut self, now: Instant, address: SocketAddr, target: Id) -> OperationId {
         self.begin(now, Task::Sample { target }, target, Scope::Node(address))
     }
 
-    /// Fetches the values under a key: [`Event::Value`] as they come.
+    /// Fetches the values under a key: [`Event::Value`](super::Event::Value) as they come.
     pub fn find_values(
         &mut self,
         now: Instant,
