@@ -21,13 +21,14 @@ pub enum Role {
 }
 
 impl DhtFlags {
-    /// The DHT node that the flags ask for; none for a caller that knows nobody to ask.
+    /// The DHT node that the flags ask for; none for a caller that knows nobody to ask, and for
+    /// `--bootstrap none` outside a private network: such a device answers no stranger at all.
     ///
     /// # Errors
     /// Exit code 2 if the flags contradict each other.
     pub fn settings(&self, home: &Home, role: Role) -> Result<Option<DhtSettings>, Failure> {
         let seeds = self.seeds()?;
-        if seeds.is_empty() && role == Role::Caller {
+        if seeds.is_empty() && (role == Role::Caller || self.network.is_none()) {
             return Ok(None);
         }
         let bootstrap = seeds.into_iter().map(|seed| match seed {
