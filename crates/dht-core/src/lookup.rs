@@ -157,8 +157,14 @@ impl Lookup {
         if self.candidates.iter().filter(waiting).count() >= MAX_PARALLEL {
             return None;
         }
-        self.window(path)
-            .find(|&at| self.candidates[at].state == State::Unasked)
+        // What is overdue may still be of the nearest, but is more likely dead: whoever would take
+        // its place is asked meanwhile.
+        self.nearest(move |candidate| {
+            candidate.paths & (1 << path) != 0
+                && candidate.state.is_live()
+                && candidate.state != State::Overdue
+        })
+        .find(|&at| self.candidates[at].state == State::Unasked)
     }
 
     /// The nearest [`K`] candidates of a path that may still hold the answer.

@@ -11,7 +11,7 @@ const INITIAL: Duration = Duration::from_millis(400);
 
 /// The least overdue limit. On one machine answers take microseconds, but a busy scheduler holds
 /// tasks back for several milliseconds.
-const MIN_OVERDUE: Duration = Duration::from_millis(15);
+const MIN_OVERDUE: Duration = Duration::from_millis(12);
 
 /// The greatest overdue limit: more does not help a lookup.
 const MAX_OVERDUE: Duration = Duration::from_millis(1_500);

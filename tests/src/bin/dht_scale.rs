@@ -14,8 +14,8 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 10_000,
           value_parser = clap::value_parser!(u32).range(16..=1_000_000))]
     nodes: u32,
-    /// What happens (repeatable); all if none is given: plain, deaths, churn, partition, hostile,
-    /// sybils, late-sybils
+    /// What happens (repeatable); all if none is given: brief, plain, deaths, churn, partition,
+    /// hostile, sybils, late-sybils
     #[arg(long, value_name = "NAME", value_parser = SCENARIOS.map(|(name, _)| name))]
     scenario: Vec<String>,
     /// What all chances are drawn from

@@ -30,7 +30,8 @@ const K: usize = 8;
 type Scenario = (&'static str, fn(&mut Stage));
 
 /// All of them.
-pub const SCENARIOS: [Scenario; 7] = [
+pub const SCENARIOS: [Scenario; 8] = [
+    ("brief", brief),
     ("plain", plain),
     ("deaths", deaths),
     ("churn", churn),
@@ -85,9 +86,13 @@ struct Stored {
 impl Stage {
     /// Builds the network up, `hostile` percent of it hostile, and lets it settle.
     fn build(&mut self, hostile: u64) {
+        self.build_for(hostile, SETTLING);
+    }
+
+    fn build_for(&mut self, hostile: u64, settling: Duration) {
         let before = memory::resident();
         self.world.grow(self.plan.nodes, hostile);
-        self.world.network.run_for(SETTLING);
+        self.world.network.run_for(settling);
         self.report_memory(before);
         self.report_ready();
     }
@@ -306,6 +311,17 @@ fn found_after(progress: &Progress) -> Option<f64> {
 
 fn anybody(_: &World, _: &Stored, _: MachineId) -> bool {
     true
+}
+
+/// Build-up, two minutes to settle, lookups, values, and values after three nodes of ten died.
+fn brief(stage: &mut Stage) {
+    stage.build_for(0, Duration::from_secs(120));
+    stage.look_up("lookup");
+    let publishers = stage.publishers();
+    let stored = stage.store("put", Keep::Once, &publishers);
+    stage.fetch("get", &stored, anybody);
+    stage.world.kill_percent(30, &publishers);
+    stage.fetch("get at once after 30 % died", &stored, anybody);
 }
 
 /// Build-up, idle traffic, lookups, values.

@@ -5,6 +5,7 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 
+mod dht_scale;
 mod endings;
 mod forwarding;
 mod lab_works;

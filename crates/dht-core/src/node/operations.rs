@@ -11,6 +11,10 @@ use crate::item::{self, MutableItem};
 use crate::lookup::{K, Lookup, Reach};
 use crate::value::{Value, ValueQuery};
 
+/// Nodes of the own table that a lookup begins with. The nearest [`K`] are asked first; the rest
+/// stands in where many have died, as what the living tell is full of the dead too.
+const SEEDS: usize = 3 * K;
+
 /// Nodes gone silent that are asked when nobody else is left: some may have come back.
 const MAX_LOST_ASKED: usize = 32;
 
@@ -195,9 +199,10 @@ impl Node {
             let mut lookup = Lookup::new(target, Reach::Network, side.table.estimated_size(now));
             let mut seeds = Vec::new();
             if task.needs_extension() {
-                side.table.closest_extension(now, &target, &mut seeds, K);
+                side.table
+                    .closest_extension(now, &target, &mut seeds, SEEDS);
             } else {
-                side.table.closest(now, &target, &mut seeds, K);
+                side.table.closest(now, &target, &mut seeds, SEEDS);
             }
             for seed in seeds {
                 lookup.add_seed(seed);

@@ -19,6 +19,8 @@ const MAX_STEPS_AT_ONCE: usize = 100_000;
 /// A datagram that was sent.
 #[derive(Debug, Clone)]
 pub(crate) struct Sent {
+    pub(crate) at: Instant,
+    pub(crate) from: SocketAddr,
     pub(crate) transmit: Transmit,
 }
 
@@ -195,6 +197,8 @@ impl Net {
             }
             if let Some(log) = &mut self.log {
                 log.push(Sent {
+                    at: self.now,
+                    from,
                     transmit: transmit.clone(),
                 });
             }

@@ -36,6 +36,11 @@ pub(crate) fn query_with<'a>(
     encode(&message)
 }
 
+/// An answer.
+pub(crate) fn answer(transaction: &[u8], response: Response<'_>) -> Vec<u8> {
+    answer_with(transaction, response, |_| {})
+}
+
 /// The same with changes.
 pub(crate) fn answer_with<'a>(
     transaction: &'a [u8],
@@ -87,6 +92,18 @@ impl Net {
         };
         match Message::decode(reply).unwrap().body {
             Body::Error(error) => Some(error.code),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The write token that a node gives to `from`.
+    pub(crate) fn token(&mut self, from: SocketAddr, index: usize) -> Vec<u8> {
+        let ask = Method::GetPeers {
+            info_hash: Id::hash_of(b"a token, please"),
+        };
+        let replies = self.replies(from, index, &query(Id::hash_of(b"asker"), ask));
+        match Message::decode(&replies[0]).unwrap().body {
+            Body::Response(response) => response.token.unwrap().to_vec(),
             other => panic!("{other:?}"),
         }
     }

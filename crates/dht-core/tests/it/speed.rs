@@ -1,0 +1,61 @@
+//! How long operations take when many nodes have just died.
+
+use std::time::Duration;
+
+use dhtnet_dht_core::item::{ItemSigner, MutableItem};
+use dhtnet_dht_core::node::{Outcome, Scope};
+use dhtnet_dht_core::{Event, Id};
+
+use crate::net::{Net, ms, secs};
+
+/// The middle and the 95th of a hundred.
+fn summary(mut times: Vec<Duration>) -> (Duration, Duration) {
+    times.sort_unstable();
+    (times[times.len() / 2], times[times.len() * 95 / 100])
+}
+
+#[test]
+fn with_a_quarter_of_the_nodes_just_dead_gets_and_puts_take_at_most_100_ms() {
+    let mut net = Net::new(64);
+    net.delay = ms(1);
+    net.run(secs(120));
+    let item = |n: u8| {
+        let signer = ItemSigner::from_seed(&[n; 32]);
+        MutableItem::sign(&signer, b"", 1, b"1:x").unwrap()
+    };
+    for n in 0..60 {
+        let put = net.with(usize::from(n) % 64, |node, now| {
+            node.put_mutable(now, item(n), None, Scope::Network)
+        });
+        net.finish(usize::from(n) % 64, put);
+    }
+    for dead in (1..64).step_by(4) {
+        net.kill(dead);
+    }
+    let (mut gets, mut puts, mut found) = (Vec::new(), Vec::new(), 0);
+    for n in 0..60_u8 {
+        let asker = usize::from(n) % 16 * 4;
+        let target = item(n).target();
+        let get = net.with(asker, |node, now| {
+            node.find_item(now, target, b"", Scope::Network)
+        });
+        gets.push(net.finish(asker, get).elapsed);
+        let is_item = |event: &Event| matches!(event, Event::Item(..));
+        found += usize::from(net.events_of(asker, get).iter().any(is_item));
+        let value = Id::hash_of(&[n]);
+        let value = [b"20:".as_slice(), value.as_bytes()].concat();
+        let put = net.with(asker + 2, |node, now| {
+            node.put_immutable(now, &value, Scope::Network).unwrap()
+        });
+        let outcome: Outcome = net.finish(asker + 2, put);
+        assert!(outcome.acknowledged >= 6, "{outcome:?}");
+        puts.push(outcome.elapsed);
+    }
+    let slowest = gets.iter().chain(&puts).max().copied().unwrap();
+    let ((get50, get95), (put50, put95)) = (summary(gets), summary(puts));
+    eprintln!(
+        "get p50 {get50:?} p95 {get95:?}, put p50 {put50:?} p95 {put95:?}, at most {slowest:?}"
+    );
+    assert_eq!(found, 60);
+    assert!(slowest <= ms(100), "{slowest:?}");
+}
