@@ -1,8 +1,20 @@
-//! Decoders of the dht-core crate.
+//! Decoders of the dht-core crate, and a node as a whole.
+
+mod files;
+mod items;
+mod node;
+mod values;
 
 use dhtnet_dht_core::Family;
 use dhtnet_dht_core::bencode::{self, Reader, Value};
 use dhtnet_dht_core::krpc::{Body, Message, Method};
+
+pub(crate) use self::files::{blocklist, saved_state};
+pub(crate) use self::items::{mutable_item, publication};
+pub(crate) use self::node::dht_node;
+pub(crate) use self::values::{
+    split_joiner, value_fields, value_key, value_query, value_query_text, value_record,
+};
 
 pub(crate) fn bencode(input: &[u8]) {
     let is_canonical = bencode::validate(input).is_ok();

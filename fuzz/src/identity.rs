@@ -3,8 +3,12 @@
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
+use dhtnet_identity::sealed::{MAX_SEALED_LEN, Purpose, SEAL_OVERHEAD};
 use dhtnet_identity::target::{Target, TargetPattern};
 use dhtnet_identity::{Contacts, DeviceId, DeviceKey, PeerAddress, PeerArgument};
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
 
 use crate::with_text;
 
@@ -86,4 +90,36 @@ pub(crate) fn key_pem(input: &[u8]) {
             assert_eq!(again.id(), key.id());
         }
     });
+}
+
+/// A sealed message to a key that is at hand, and the same bytes as what is to be sealed.
+pub(crate) fn sealed(input: &[u8]) {
+    let key = DeviceKey::from_seed(&[2; 32]);
+    let purpose = Purpose {
+        domain: "fuzz",
+        context: b"here",
+    };
+    match key.open(&purpose, input) {
+        Ok(plain) => assert_eq!(plain.len() + SEAL_OVERHEAD, input.len()),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+    let mut rng = ChaCha20Rng::from_seed([7; 32]);
+    let Ok(mut sealed) = key.id().seal(&purpose, input, &mut rng) else {
+        assert!(input.len() + SEAL_OVERHEAD > MAX_SEALED_LEN);
+        return;
+    };
+    assert_eq!(
+        key.open(&purpose, &sealed)
+            .expect("sealed to it")
+            .as_slice(),
+        input
+    );
+    let elsewhere = Purpose {
+        context: b"there",
+        ..purpose
+    };
+    assert!(key.open(&elsewhere, &sealed).is_err());
+    let last = sealed.len() - 1;
+    sealed[last] ^= 1;
+    assert!(key.open(&purpose, &sealed).is_err());
 }

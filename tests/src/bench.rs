@@ -5,6 +5,7 @@
 //! peer that is not installed is named as skipped under its table.
 
 mod connections;
+pub mod dht;
 mod first_byte;
 mod forward;
 mod latency;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use self::report::Table;
 use self::stage::{Forward, Peer, Stage};
 use crate::device::{DeviceError, Tools};
+use crate::dht_peers::PeerError;
 use crate::lab::{LabError, ProcessError};
 
 /// Why a measurement has no result.
@@ -44,6 +46,9 @@ pub enum BenchError {
     /// A tool failed.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// A node of a DHT failed.
+    #[error(transparent)]
+    Peer(#[from] PeerError),
     /// A pump failed.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -64,6 +69,8 @@ pub struct Options {
     pub span: Duration,
     /// Channels held open for the memory figure.
     pub channels: usize,
+    /// What is done in networks of the DHT.
+    pub dht: dht::Effort,
     /// Tools to measure; `None` leaves dnc out.
     pub tools: Option<Tools>,
 }
@@ -78,6 +85,7 @@ impl Options {
             requests: 5000,
             span: Duration::from_secs(2),
             channels: 1000,
+            dht: dht::Effort::FULL,
             tools,
         }
     }
@@ -90,6 +98,7 @@ impl Options {
             long_link_size: 32 << 20,
             requests: 1000,
             span: Duration::from_millis(500),
+            dht: dht::Effort::QUICK,
             ..Self::full(tools)
         }
     }
@@ -98,7 +107,7 @@ impl Options {
 type Suite = fn(&Options) -> Result<Table, BenchError>;
 
 /// Every measurement by name.
-pub const SUITES: [(&str, Suite); 7] = [
+pub const SUITES: [(&str, Suite); 13] = [
     ("forward", forward::run),
     ("latency", latency::run),
     ("connections", connections::run),
@@ -106,6 +115,12 @@ pub const SUITES: [(&str, Suite); 7] = [
     ("memory", memory::run),
     ("long-link", long_link::run),
     ("pipe", pipe::run),
+    ("dht-32", dht::well_32),
+    ("dht-128", dht::well_128),
+    ("dht-256", dht::well_256),
+    ("dht-32-dead", dht::dead_32),
+    ("dht-128-dead", dht::dead_128),
+    ("dht-256-dead", dht::dead_256),
 ];
 
 /// Starts the forwards of all peers; those that fail are noted under the table.

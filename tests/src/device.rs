@@ -145,20 +145,8 @@ impl Device {
     }
 
     /// Any program with this device's home, and nothing of the tester's own, in its environment.
-    pub fn with_home(&self, mut command: Command) -> Command {
-        for (variable, _) in std::env::vars_os() {
-            let name = variable.to_string_lossy();
-            if ["DHTNET_", "XDG_", "RUST_"]
-                .iter()
-                .any(|prefix| name.starts_with(prefix))
-            {
-                command = command.env_remove(&name);
-            }
-        }
-        command
-            .env("DHTNET_HOME", &self.home)
-            .env("HOME", &self.home)
-            .env("DHTNET_BOOTSTRAP", "none")
+    pub fn with_home(&self, command: Command) -> Command {
+        in_home(command, &self.home)
     }
 
     fn tool(&self, tool: &str) -> Command {
@@ -176,4 +164,21 @@ impl Device {
         })?;
         Ok(process)
     }
+}
+
+/// `command` with `home` as its home, and nothing of the tester's own in its environment.
+pub(crate) fn in_home(mut command: Command, home: &Path) -> Command {
+    for (variable, _) in std::env::vars_os() {
+        let name = variable.to_string_lossy();
+        if ["DHTNET_", "XDG_", "RUST_"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+        {
+            command = command.env_remove(&name);
+        }
+    }
+    command
+        .env("DHTNET_HOME", home)
+        .env("HOME", home)
+        .env("DHTNET_BOOTSTRAP", "none")
 }

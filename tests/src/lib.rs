@@ -2,7 +2,8 @@
 //!
 //! [`lab`] makes hosts out of Linux network namespaces, joins them by veth pairs, bridges and
 //! emulated long links, and starts real programs inside. [`device`] puts the project's own tools
-//! on such a host, each with a home of its own. [`mod@bench`] is the harness behind
+//! on such a host, each with a home of its own. [`dht_peers`] has foreign participants of the DHT
+//! beside ours. [`mod@bench`] is the harness behind
 //! `cargo xtask bench`. The end-to-end tests are in `tests/it`.
 //!
 //! Everything needs Linux and root. Where namespaces cannot be made, [`lab::Lab::new`] says so and
@@ -28,6 +29,8 @@
 pub mod bench;
 #[cfg(target_os = "linux")]
 pub mod device;
+#[cfg(target_os = "linux")]
+pub mod dht_peers;
 pub mod dht_scale;
 #[cfg(target_os = "linux")]
 pub mod lab;

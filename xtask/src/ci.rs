@@ -74,6 +74,7 @@ fn steps() -> Vec<Step> {
     let mut documents = cargo(&["doc", "--workspace", "--no-deps", "--locked"]);
     documents.env("RUSTDOCFLAGS", "-D warnings");
     let fuzz = ["--manifest-path", "fuzz/Cargo.toml"];
+    let peer = ["--manifest-path", crate::test::MAINLINE_PEER];
     let no_deny = "cargo-deny is not installed (cargo xtask setup --ci builds it)";
     vec![
         step(
@@ -81,6 +82,7 @@ fn steps() -> Vec<Step> {
             vec![
                 cargo(&["fetch", "--locked"]),
                 with(&["fetch", "--locked"], &fuzz),
+                with(&["fetch", "--locked"], &peer),
             ],
         ),
         step(
@@ -88,6 +90,7 @@ fn steps() -> Vec<Step> {
             vec![
                 cargo(&["fmt", "--all", "--check"]),
                 with(&["fmt", "--check"], &fuzz),
+                with(&["fmt", "--check"], &peer),
             ],
         ),
         step("tidy", vec![xtask(&["tidy"])]),
@@ -112,6 +115,10 @@ fn steps() -> Vec<Step> {
                 with(
                     &["clippy", "--lib", "--tests", "--locked"],
                     &[&fuzz[..], &["--", "-D", "warnings"]].concat(),
+                ),
+                with(
+                    &["clippy", "--locked"],
+                    &[&peer[..], &["--", "-D", "warnings"]].concat(),
                 ),
             ],
         ),

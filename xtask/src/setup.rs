@@ -5,16 +5,18 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::arguments::Arguments;
 use crate::cargo::{cargo, has_subcommand};
 use crate::failure::{Failure, Outcome, Tried};
 use crate::process::{self, Interrupt, find_program};
 
-/// One program that tests call.
+/// One thing that tests call.
 struct Need {
-    program: &'static str,
+    /// A program, or a module of Debian's Python when `is_module`.
+    name: &'static str,
+    is_module: bool,
     package: &'static str,
     reason: &'static str,
 }
@@ -59,13 +61,51 @@ const NEEDS: &[Need] = &[
         "shows that a link between namespaces is up",
     ),
     need("ps", "procps", "shows that no process was left behind"),
+    need(
+        "transmission-daemon",
+        "transmission-daemon",
+        "a foreign node that joins the DHT",
+    ),
+    module(
+        "libtorrent",
+        "python3-libtorrent",
+        "a foreign node that stores and reads in the DHT",
+    ),
+    module(
+        "opendht",
+        "python3-opendht",
+        "the DHT benchmark's yardstick",
+    ),
 ];
 
-const fn need(program: &'static str, package: &'static str, reason: &'static str) -> Need {
+const fn need(name: &'static str, package: &'static str, reason: &'static str) -> Need {
     Need {
-        program,
+        name,
+        is_module: false,
         package,
         reason,
+    }
+}
+
+const fn module(name: &'static str, package: &'static str, reason: &'static str) -> Need {
+    Need {
+        name,
+        is_module: true,
+        package,
+        reason,
+    }
+}
+
+impl Need {
+    fn is_installed(&self) -> bool {
+        if !self.is_module {
+            return find_program(self.name).is_ok();
+        }
+        // Debian's own interpreter: its packages belong to no other.
+        let mut python = Command::new("/usr/bin/python3");
+        python.args(["-c", &format!("import {}", self.name)]);
+        let output = python.stderr(Stdio::null()).status();
+        output.is_ok_and(|status| status.success())
     }
 }
 
@@ -89,18 +129,18 @@ impl Options {
 /// Installs, or with `--check` lists, what is missing.
 pub(crate) fn run(options: Options, interrupt: &Interrupt) -> Outcome {
     for need in NEEDS {
-        let found = if find_program(need.program).is_ok() {
+        let found = if need.is_installed() {
             "found  "
         } else {
             "missing"
         };
         println!(
-            "{found}  {:8} {:15} {}",
-            need.program, need.package, need.reason
+            "{found}  {:19} {:19} {}",
+            need.name, need.package, need.reason
         );
     }
     if options.check {
-        let missing = missing_packages(|program| find_program(program).is_ok());
+        let missing = missing_packages(Need::is_installed);
         return match missing.as_slice() {
             [] => Ok(()),
             names => Err(Failure::new(format!("missing: {}", names.join(" ")))),
@@ -117,7 +157,7 @@ pub(crate) fn run(options: Options, interrupt: &Interrupt) -> Outcome {
 
 /// Installs what is missing, or says in one line why it cannot.
 pub(crate) fn ensure(interrupt: &Interrupt) -> Outcome {
-    let missing = missing_packages(|program| find_program(program).is_ok());
+    let missing = missing_packages(Need::is_installed);
     if missing.is_empty() {
         return Ok(());
     }
@@ -134,16 +174,36 @@ pub(crate) fn ensure(interrupt: &Interrupt) -> Outcome {
     }
     let _no_services = ServicesStayDown::new()?;
     apt(&["update", "-q"], interrupt)?;
-    let mut words = vec!["install", "-q", "-y", "--no-install-recommends"];
-    words.extend(missing);
-    apt(&words, interrupt)
+    let install = |packages: &[&'static str]| {
+        let words = ["install", "-q", "-y", "--no-install-recommends"];
+        apt(&[&words, packages].concat(), interrupt)
+    };
+    let Err(failure) = install(&missing) else {
+        return Ok(());
+    };
+    if failure.is_interrupt() {
+        return Err(failure);
+    }
+    // One that this system does not have keeps none of the others away.
+    let mut refused = Vec::new();
+    for package in missing {
+        match install(&[package]) {
+            Err(failure) if failure.is_interrupt() => return Err(failure),
+            Err(_) => refused.push(package),
+            Ok(()) => {}
+        }
+    }
+    match refused.as_slice() {
+        [] => Ok(()),
+        names => Err(Failure::new(format!("not installed: {}", names.join(" ")))),
+    }
 }
 
-/// The packages of programs that `is_installed` does not know, each once, in the table's order.
-fn missing_packages(is_installed: impl Fn(&str) -> bool) -> Vec<&'static str> {
+/// The packages of what `is_installed` does not know, each once, in the table's order.
+fn missing_packages(is_installed: impl Fn(&Need) -> bool) -> Vec<&'static str> {
     let mut packages = Vec::new();
     for need in NEEDS {
-        if !is_installed(need.program) && !packages.contains(&need.package) {
+        if !is_installed(need) && !packages.contains(&need.package) {
             packages.push(need.package);
         }
     }
@@ -219,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_package_of_two_missing_programs_is_named_once() {
-        let missing = missing_packages(|program| !matches!(program, "ip" | "tc" | "socat"));
+        let missing = missing_packages(|need| !matches!(need.name, "ip" | "tc" | "socat"));
         assert_eq!(missing, ["iproute2", "socat"]);
     }
 }

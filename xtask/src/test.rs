@@ -19,6 +19,9 @@ use crate::failure::{Failure, Outcome, Tried};
 use crate::process::{self, Interrupt};
 use counts::Counts;
 
+/// A foreign participant of the DHT, with a lock file of its own.
+pub(crate) const MAINLINE_PEER: &str = "tests/peers/mainline/Cargo.toml";
+
 /// What was asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Options {
@@ -100,8 +103,28 @@ impl<'a> Session<'a> {
             "the build",
         )?;
         if self.options.release {
-            let words = ["build", "--release", "-p", "dnc", "-p", "crtmgr"];
+            let words = [
+                "build",
+                "--release",
+                "-p",
+                "dnc",
+                "-p",
+                "crtmgr",
+                "-p",
+                "dhtnode",
+            ];
             self.must(&mut cargo(&words), "the release build")?;
+        }
+        self.build_foreign_peer()
+    }
+
+    /// The crate `mainline` in a program, beside the tools. Without it, tests say that they skip.
+    fn build_foreign_peer(&self) -> Outcome {
+        let mut words = vec!["build", "--manifest-path", MAINLINE_PEER];
+        words.extend(self.options.release.then_some("--release"));
+        let status = process::run(&mut cargo(&words), self.interrupt)?;
+        if !status.success() {
+            println!("{MAINLINE_PEER}: not built ({status})");
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 //! with a full routing table: `cargo bench -p dhtnet-dht-core --bench node`.
 #![allow(clippy::print_stdout)] // The numbers are what this program is for.
 #![allow(clippy::unwrap_used)] // A failed unwrap is a failed run.
+#![allow(clippy::disallowed_methods)] // An instant to count from.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

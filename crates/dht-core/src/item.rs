@@ -40,6 +40,15 @@ pub fn mutable_target(key: &ItemKey, salt: &[u8]) -> Id {
     Id::from_bytes(hash.into())
 }
 
+/// Where the item that `put` carries lies.
+#[must_use]
+pub fn target_of(put: &Put<'_>) -> Id {
+    match &put.mutable {
+        Some(mutable) => mutable_target(mutable.key, mutable.salt),
+        None => immutable_target(put.value),
+    }
+}
+
 /// Why something is no item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]

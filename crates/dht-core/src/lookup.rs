@@ -72,6 +72,8 @@ pub(crate) struct Lookup {
     deep: Option<usize>,
     /// The path whose turn it is.
     turn: usize,
+    /// [`PATHS`], and one for an outsider.
+    paths: usize,
     queries: u16,
     hops: u8,
 }
@@ -87,6 +89,7 @@ impl Lookup {
             candidates: Vec::new(),
             deep,
             turn: 0,
+            paths: PATHS,
             queries: 0,
             hops: 0,
         }
@@ -116,6 +119,14 @@ impl Lookup {
         self.insert(contact, Some(contact.id), 1 << path, 0);
     }
 
+    /// Adds a node with a path of its own: it is asked, and those of whom it tells, however near
+    /// the nodes of the own table are.
+    pub(crate) fn add_outsider(&mut self, address: SocketAddr, id: Option<Id>) {
+        self.paths = PATHS + 1;
+        let contact = Contact::new(id.unwrap_or_default(), address);
+        self.insert(contact, id, 1 << PATHS, 0);
+    }
+
     /// Adds an address whose id is not known.
     pub(crate) fn add_address(&mut self, address: SocketAddr) {
         let path = self.candidates.len() % PATHS;
@@ -132,9 +143,9 @@ impl Lookup {
         if self.queries >= MAX_QUERIES {
             return None;
         }
-        for _ in 0..PATHS {
+        for _ in 0..self.paths {
             let path = self.turn;
-            self.turn = (path + 1) % PATHS;
+            self.turn = (path + 1) % self.paths;
             let Some(at) = self.next_on(path) else {
                 continue;
             };
@@ -224,7 +235,7 @@ impl Lookup {
         for (turn, contact) in nodes.take(MAX_TOLD).enumerate() {
             // A path on which nobody is left takes part in what the others find.
             let mut paths = 1 << path;
-            for idle in 0..PATHS {
+            for idle in 0..self.paths {
                 if idle != usize::from(path) && turn % PATHS == 1 && !self.is_alive(idle) {
                     paths = 1 << idle;
                 }
@@ -272,13 +283,20 @@ impl Lookup {
     /// Whether the nearest nodes of every path have answered.
     pub(crate) fn is_decided(&self) -> bool {
         let exhausted = self.queries >= MAX_QUERIES;
-        (0..PATHS).all(|path| {
+        (0..self.paths).all(|path| {
             self.window(path).all(|at| match self.candidates[at].state {
                 State::Unasked => exhausted,
                 State::Asked | State::Overdue => false,
                 State::Answered | State::GivenUp | State::Failed => true,
             })
         })
+    }
+
+    /// Those of the nearest that were given up and may still answer.
+    pub(crate) fn stragglers(&self) -> usize {
+        self.nearest(|candidate| candidate.state != State::Failed)
+            .filter(|&at| self.candidates[at].state == State::GivenUp)
+            .count()
     }
 
     /// The nearest nodes that answered, at most [`K`], nearest first, with their write tokens.
@@ -323,7 +341,7 @@ impl Lookup {
                 hop,
             });
         }
-        for path in (0..PATHS).filter(|path| paths & (1 << path) != 0) {
+        for path in (0..self.paths).filter(|path| paths & (1 << path) != 0) {
             self.bound(path);
         }
     }

@@ -6,6 +6,8 @@
 mod answers;
 pub(crate) mod config;
 mod counters;
+pub(crate) mod custody;
+pub(crate) mod deferrals;
 mod driving;
 mod elapsed;
 mod event;
@@ -13,6 +15,7 @@ mod intake;
 mod known_values;
 mod operation;
 mod operations;
+mod outsiders;
 mod pushes;
 pub(crate) mod reachability;
 mod rendezvous;
@@ -32,6 +35,7 @@ use rand_core::SeedableRng;
 
 pub use self::config::{Config, Participation};
 pub use self::counters::{Counters, METHODS};
+use self::custody::Custody;
 pub use self::event::{Event, Item, OperationId, Outcome, Pong, Refusal, Sample};
 pub use self::operation::AnnouncePort;
 use self::operation::Operation;
@@ -39,8 +43,8 @@ pub use self::operations::Scope;
 use self::pushes::Pushes;
 pub use self::reachability::Reachability;
 use self::rendezvous::Rendezvous;
-pub use self::republish::Publication;
 use self::republish::Republish;
+pub use self::republish::{MAX_OWNERS, Publication};
 use self::side::Side;
 use self::subscriptions::Subscriptions;
 use self::upkeep::Upkeep;
@@ -108,6 +112,7 @@ pub struct Node {
     next_operation: u64,
     subscriptions: Subscriptions,
     republish: Republish,
+    custody: Custody,
     pushes: Pushes,
     rendezvous: Rendezvous,
     upkeep: Upkeep,
@@ -137,6 +142,7 @@ impl Node {
             next_operation: 1,
             subscriptions: Subscriptions::default(),
             republish: Republish::default(),
+            custody: Custody::default(),
             pushes: Pushes::default(),
             rendezvous: Rendezvous::default(),
             upkeep: Upkeep::new(now, &config),
@@ -270,8 +276,10 @@ impl Node {
             self.server.values.next_expiry(),
             self.subscriptions.poll_timeout(),
             self.republish.poll_timeout(),
+            self.custody.poll_timeout(),
             self.rendezvous.poll_timeout(),
             Some(self.upkeep.poll_timeout()),
+            self.upkeep.outsiders.poll_timeout(),
         ]
         .into_iter()
         .flatten()
@@ -285,6 +293,7 @@ impl Node {
         self.on_upkeep_due(now);
         self.on_rendezvous_due(now);
         self.on_republish_due(now);
+        self.on_custody_due(now);
         self.on_subscriptions_due(now);
     }
 

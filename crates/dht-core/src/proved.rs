@@ -147,6 +147,7 @@ fn set(marks: &mut [Mark], hash: u64) -> &mut [Mark] {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // A failed unwrap is a failed test.
+    #![allow(clippy::disallowed_methods)] // An instant to count from.
 
     use rand_chacha::ChaCha20Rng;
     use rand_core::SeedableRng;

@@ -164,6 +164,7 @@ fn places(hash: u64, cells: usize) -> (usize, usize) {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // A failed unwrap is a failed test.
+    #![allow(clippy::disallowed_methods)] // An instant to count from.
 
     use std::net::Ipv6Addr;
 

@@ -16,11 +16,12 @@ const MIN_OVERDUE: Duration = Duration::from_millis(12);
 /// The greatest overdue limit: more does not help a lookup.
 const MAX_OVERDUE: Duration = Duration::from_millis(1_500);
 
-/// Given up after this many times the overdue limit.
-const GIVE_UP_FACTOR: u32 = 2;
+/// The least time after which a query is given up: twice the least overdue limit.
+const MIN_GIVE_UP: Duration = Duration::from_millis(24);
 
-/// The least and greatest time after which a query is forgotten.
-const MIN_EXPIRY: Duration = Duration::from_millis(500);
+/// The least and greatest time after which a query is forgotten. A busy machine holds a process
+/// back for half a second now and then, and its neighbours are not dead for that.
+const MIN_EXPIRY: Duration = Duration::from_secs(1);
 const MAX_EXPIRY: Duration = Duration::from_secs(5);
 
 /// When a query counts as overdue, given up and expired, from when it was sent.
@@ -53,16 +54,17 @@ impl RoundTrips {
     /// The limits for a node whose own smoothed round trip may be known.
     pub(crate) fn patience(&self, own: Option<Duration>) -> Patience {
         let general = match self.smoothed {
-            Some(smoothed) => smoothed + self.variation * 4,
+            // Twice the mean deviation covers all of an even spread, and most of others.
+            Some(smoothed) => smoothed + self.variation * 2,
             None => INITIAL,
         };
         // A node that is known to be slow gets its time; one that is known to be fast is not
         // measured by the others, but one late answer is no reason to doubt it.
-        let expected = own.map_or(general, |own| own * 2 + self.variation);
+        let expected = own.map_or(general, |own| own * 3 / 2 + self.variation / 2);
         let overdue = expected.clamp(MIN_OVERDUE, MAX_OVERDUE);
         Patience {
             overdue,
-            given_up: overdue * GIVE_UP_FACTOR,
+            given_up: (overdue * 3 / 2).max(MIN_GIVE_UP),
             expired: (overdue * 8).clamp(MIN_EXPIRY, MAX_EXPIRY),
         }
     }
@@ -112,6 +114,6 @@ mod tests {
         for _ in 0..50 {
             trips.on_answer(ms(20));
         }
-        assert!(trips.patience(Some(ms(300))).overdue >= ms(600));
+        assert!(trips.patience(Some(ms(300))).overdue >= ms(450));
     }
 }

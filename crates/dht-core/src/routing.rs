@@ -96,9 +96,10 @@ pub(crate) enum Insertion {
 /// How well a node is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum NodeState {
-    /// Answered within 15 minutes, or has ever answered and asked us within 15 minutes.
+    /// Answered within 15 minutes, or has ever answered and asked us within 15 minutes; and did
+    /// not fail since.
     Good,
-    /// Has answered, but not lately.
+    /// Has answered, but not lately, or failed once since.
     Questionable,
     /// Has never answered.
     Untested,
@@ -172,7 +173,13 @@ impl RoutingTable {
         on_table!(&mut self.nodes, nodes => nodes.observe(now, contact, traits, seen))
     }
 
-    /// A query to `contact` timed out. What counts is the address: whoever was expected there.
+    /// A query to `contact` that was `sent` then timed out. Those that were under way together
+    /// count as one failure.
+    pub(crate) fn on_silence(&mut self, now: Instant, contact: &Contact, sent: Instant) {
+        on_table!(&mut self.nodes, nodes => nodes.on_silence(now, &contact.address, sent));
+    }
+
+    /// `contact` is not there. What counts is the address: whoever was expected there.
     pub(crate) fn on_failure(&mut self, now: Instant, contact: &Contact) {
         on_table!(&mut self.nodes, nodes => nodes.on_failure(now, &contact.address));
     }
@@ -225,6 +232,12 @@ impl RoutingTable {
     /// Whether the node at `address` has a place.
     pub(crate) fn contains(&self, address: &SocketAddr) -> bool {
         on_table!(&self.nodes, nodes => nodes.placed(address).is_some())
+    }
+
+    /// Whether the node at `address` has a place and is not bad.
+    pub(crate) fn is_living(&self, now: Instant, address: &SocketAddr) -> bool {
+        let state = on_table!(&self.nodes, nodes => nodes.state(now, address));
+        state.is_some_and(|state| state != NodeState::Bad)
     }
 
     /// Whether the node at `address` has a place and is good.

@@ -259,6 +259,10 @@ fn decode_node(bytes: &[u8]) -> Option<SavedNode> {
     let (&extension, compact) = bytes.split_last()?;
     let (id, address) = compact.split_at_checked(ID_LEN)?;
     let address: SocketAddr = read_compact_address(address)?;
+    // None that can be sent to was ever written otherwise.
+    if address.port() == 0 || address != canonical(address) {
+        return None;
+    }
     Some(SavedNode {
         contact: Contact::new(Id::from_slice(id)?, address),
         extension: extension == SPEAKS_VALUES,

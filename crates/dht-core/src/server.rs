@@ -15,6 +15,7 @@ use crate::id::Id;
 use crate::krpc::{
     ErrorCode, Method, Peers, Put, Query, Records, Response, Samples, write_compact_address,
 };
+use crate::node::deferrals::Deferrals;
 use crate::node::side::Side;
 use crate::node::wire::{ReplyTo, Wire};
 use crate::proved::ProvedAddresses;
@@ -84,7 +85,7 @@ pub(crate) struct Server {
     pub(crate) values: ValueStore,
     pub(crate) listeners: Listeners,
     /// Queries that wait until their asker has answered a ping.
-    pub(crate) deferred: usize,
+    pub(crate) deferrals: Deferrals,
     types: Arc<TypeRegistry>,
 }
 
@@ -98,7 +99,7 @@ impl Server {
             items: ItemStore::new(ItemLimits::default()),
             values: ValueStore::new(ValueLimits::default()),
             listeners: Listeners::default(),
-            deferred: 0,
+            deferrals: Deferrals::new(),
             types,
         }
     }
@@ -147,6 +148,9 @@ impl Server {
                     .map(|()| Draft::new(plain))
             }
             Method::Put(put) => self.put(incoming, &own, &put).map(|()| Draft::new(plain)),
+            Method::HandOver { put, age } => self
+                .take_over(incoming, &own, (&put, age))
+                .map(|()| Draft::new(plain)),
             Method::ValuePut {
                 target,
                 token,
@@ -357,6 +361,18 @@ impl Server {
         self.check_token(incoming, put.token)?;
         self.items
             .put_mutable(incoming.at.now, own, put, incoming.ip())
+            .map_err(|error| error.code())
+    }
+
+    fn take_over(
+        &mut self,
+        incoming: &Incoming<'_>,
+        own: &Id,
+        (put, age): (&Put<'_>, u32),
+    ) -> Result<(), ErrorCode> {
+        self.check_token(incoming, put.token)?;
+        self.items
+            .take_over(incoming.at.now, own, (put, age), incoming.ip())
             .map_err(|error| error.code())
     }
 

@@ -9,10 +9,10 @@ mod farthest;
 mod items;
 mod peers;
 mod scattered;
-mod source;
+pub(crate) mod source;
 mod swarm;
 
-pub(crate) use self::items::{ItemLimits, ItemStore};
+pub(crate) use self::items::{ITEM_LIFETIME, ItemLimits, ItemStore};
 pub(crate) use self::peers::PeerStore;
 use crate::item::ItemError;
 use crate::krpc::ErrorCode;
@@ -33,6 +33,9 @@ pub(crate) enum StoreError {
     /// Another value lies under the same hash.
     #[error("another value has the same hash")]
     TargetTaken,
+    /// It was put longer ago than an item is kept.
+    #[error("the item has expired")]
+    Expired,
     /// The address stores as much as one may.
     #[error("the address stores as much as one address may")]
     Quota,
@@ -55,6 +58,7 @@ impl StoreError {
             Self::CasMismatch => ErrorCode::CasMismatch,
             Self::SeqTooLow => ErrorCode::SeqTooLow,
             Self::Quota => ErrorCode::QuotaExceeded,
+            Self::Expired => ErrorCode::BadExpiry,
             Self::BadAddress => ErrorCode::Protocol,
             Self::TargetTaken | Self::TooFar | Self::Full => ErrorCode::Server,
         }
@@ -117,6 +121,7 @@ mod tests {
             (StoreError::Item(ItemError::SaltTooBig), 207),
             (StoreError::CasMismatch, 301),
             (StoreError::SeqTooLow, 302),
+            (StoreError::Expired, 403),
             (StoreError::Quota, 401),
             (StoreError::TooFar, 202),
             (StoreError::Full, 202),

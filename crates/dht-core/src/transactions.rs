@@ -167,6 +167,7 @@ impl<P: Clone> Transactions<P> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // A failed unwrap is a failed test.
+    #![allow(clippy::disallowed_methods)] // An instant to count from.
 
     use rand_chacha::ChaCha20Rng;
     use rand_core::SeedableRng;

@@ -9,7 +9,6 @@
 //! | [`Draft`] | a value to be made: unsigned, signed by its owner, or sealed to a recipient |
 //! | [`split`] | bodies to [`MAX_BODY_LEN`] as immutable items that any node can hold |
 //! | [`ValueQuery`] | which values, and which of their fields: `SELECT … WHERE …` |
-//! | [`Gathered`] | what several nodes say, put together |
 //! | [`TypeRegistry`] | what may be stored and changed, type by type |
 //!
 //! A value under a key is known by its owner and its id, so that nobody can take another's place.
@@ -19,7 +18,6 @@
 
 mod draft;
 mod field_record;
-mod gathered;
 mod listeners;
 mod policy;
 mod query;
@@ -33,7 +31,6 @@ mod time;
 
 pub use self::draft::{Draft, DraftError, MAX_SEALED_BODY_LEN, MAX_TTL, MIN_TTL, Prepared};
 pub use self::field_record::FieldRecord;
-pub use self::gathered::{Gain, GatherError, Gathered, MAX_GATHERED};
 pub(crate) use self::listeners::{ListenerKey, Listeners, PushOutcome};
 pub use self::policy::{
     DEFAULT_TTL, Edit, EditPolicy, EditRule, Offer, Refusal, StorePolicy, TypePolicy, TypeRegistry,

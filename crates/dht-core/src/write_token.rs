@@ -109,6 +109,7 @@ fn token(secret: &Secret, address: IpAddr) -> [u8; TOKEN_LEN] {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // A failed unwrap is a failed test.
+    #![allow(clippy::disallowed_methods)] // An instant to count from.
 
     use rand_chacha::ChaCha20Rng;
     use rand_core::SeedableRng;

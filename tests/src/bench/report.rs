@@ -158,6 +158,23 @@ impl Table {
     }
 }
 
+/// The tables of `old`, in Markdown, those of the same name replaced and the other ones of `new`
+/// after them.
+pub fn replace_tables(old: &str, new: &[Table]) -> String {
+    let old: Vec<(&str, &str)> = old
+        .split("### ")
+        .skip(1)
+        .map(|table| (table.lines().next().unwrap_or_default(), table.trim_end()))
+        .collect();
+    let kept = old.iter().map(|(name, table)| {
+        let measured = new.iter().find(|new| new.name == *name);
+        measured.map_or_else(|| format!("### {table}\n"), Table::to_markdown)
+    });
+    let is_added = |new: &&Table| old.iter().all(|(name, _)| *name != new.name);
+    let added = new.iter().filter(is_added).map(Table::to_markdown);
+    kept.chain(added).collect::<Vec<_>>().join("\n")
+}
+
 /// Median; the mean of the middle two of an even number.
 pub fn median(samples: &[f64]) -> Option<f64> {
     let mut sorted = samples.to_vec();
@@ -217,5 +234,25 @@ mod tests {
             table.to_json()["rows"][1]["figures"]["up, MiB/s"]["ratio"],
             0.25
         );
+    }
+    #[test]
+    fn a_measured_table_replaces_its_old_form_and_leaves_the_others() {
+        let table = |name, text: &str| {
+            let columns = vec![Column::new("a", Baseline::None, 0)];
+            let mut table = Table::new(name, text, columns);
+            table.add("x", 0, 1.0);
+            table
+        };
+        let old = [table("one", "Old."), table("two", "Old.")];
+        let old = format!("\n{}", replace_tables("", &old));
+        let new = [table("two", "New."), table("three", "New.")];
+        let all = [
+            table("one", "Old."),
+            table("two", "New."),
+            table("three", "New."),
+        ];
+        let expected = all.map(|table| table.to_markdown()).join("\n");
+        assert_eq!(replace_tables(&old, &new), expected);
+        assert_eq!(replace_tables(&expected, &[]), expected);
     }
 }

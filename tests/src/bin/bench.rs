@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use dhtnet_tests::bench::report::Table;
+use dhtnet_tests::bench::report::{Table, replace_tables};
 use dhtnet_tests::bench::{Options, SUITES};
 use dhtnet_tests::device::Tools;
 
 const BEGIN: &str = "<!-- figures: begin -->";
 const END: &str = "<!-- figures: end -->";
 
-/// Measure dnc beside ssh, socat and raw TCP. Needs Linux and root.
+/// Measure dnc beside ssh, socat and raw TCP, dhtnode beside OpenDHT and mainline. Needs Linux and
+/// root.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -20,13 +21,13 @@ struct Arguments {
     #[arg(long)]
     quick: bool,
     /// Measure only this (repeatable): forward, latency, connections, first-byte, memory,
-    /// long-link, pipe
+    /// long-link, pipe, dht-32, dht-128, dht-256, dht-32-dead, dht-128-dead, dht-256-dead
     #[arg(long, value_name = "NAME", value_parser = SUITES.map(|(name, _)| name))]
     only: Vec<String>,
     /// Print every sample as JSON instead of tables
     #[arg(long)]
     json: bool,
-    /// Put the tables into this file, between its markers
+    /// Put the tables into this file, between its markers, in place of those of the same name
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "docs/bench.md")]
     write: Option<PathBuf>,
     /// MiB of a bulk transfer
@@ -85,15 +86,12 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     }
 }
 
-/// Replaces what is between the markers of `path`.
+/// Puts `tables` between the markers of `path`; tables of other names stay.
 fn write(path: &Path, tables: &[Table]) -> io::Result<()> {
     let text = std::fs::read_to_string(path)?;
     let lacking = || io::Error::other(format!("{} lacks the marker lines", path.display()));
     let (head, rest) = text.split_once(BEGIN).ok_or_else(lacking)?;
-    let (_, tail) = rest.split_once(END).ok_or_else(lacking)?;
-    let figures: Vec<String> = tables.iter().map(Table::to_markdown).collect();
-    std::fs::write(
-        path,
-        format!("{head}{BEGIN}\n{}{END}{tail}", figures.join("\n")),
-    )
+    let (old, tail) = rest.split_once(END).ok_or_else(lacking)?;
+    let figures = replace_tables(old, tables);
+    std::fs::write(path, format!("{head}{BEGIN}\n{figures}{END}{tail}"))
 }

@@ -389,7 +389,9 @@ fn partition(stage: &mut Stage) {
         &during,
         anybody,
     );
-    stage.world.network.run_for(Duration::from_secs(30 * 60));
+    stage.world.network.run_for(Duration::from_secs(3 * 60));
+    stage.fetch("put during it, got 3 min after it healed", &during, anybody);
+    stage.world.network.run_for(Duration::from_secs(27 * 60));
     stage.fetch("put before, got 30 min after it healed", &before, anybody);
     stage.fetch(
         "put during it, got 30 min after it healed",

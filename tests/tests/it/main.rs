@@ -5,7 +5,14 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 
+mod dht_crowd;
+mod dht_interop;
+mod dht_listen;
+mod dht_private;
+mod dht_routed;
 mod dht_scale;
+mod dht_segment;
+mod dht_state;
 mod endings;
 mod forwarding;
 mod lab_works;

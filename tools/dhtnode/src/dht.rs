@@ -5,7 +5,8 @@ mod values;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use dhtnet::dht::item::{MutableItem, mutable_target};
 use dhtnet::dht::{
@@ -83,6 +84,8 @@ pub(crate) struct Network {
     dht: Dht,
     key: Option<DeviceKey>,
     state_file: Option<Arc<StateFile>>,
+    /// Why nobody was found when it was first waited for.
+    alone: Arc<OnceLock<DhtError>>,
 }
 
 impl Network {
@@ -111,6 +114,9 @@ impl Network {
         if let Some(file) = &settings.state_file {
             dht = dht.state_file(file.path());
         }
+        if let Some(key) = &settings.key {
+            dht = dht.owner(key.clone());
+        }
         let dht = Dht::builder()
             .bind(settings.bind)
             .settings(dht)
@@ -120,6 +126,7 @@ impl Network {
             dht: dht.map_err(|error| build_failure(&error))?,
             key: settings.key,
             state_file: settings.state_file.map(Arc::new),
+            alone: Arc::default(),
         })
     }
 
@@ -158,8 +165,17 @@ impl Network {
     }
 
     /// Waits until there is somebody to ask. A node that has nobody to enter by is ready at once.
+    /// Who has once waited in vain is told so at once from then on; the node goes on trying.
     pub(crate) async fn ready(&self) -> Result<(), Failure> {
-        self.dht.ready().await.map_err(|error| failure(&error))
+        let ready = self.dht.ready();
+        let tried = match self.alone.get() {
+            None => ready.await,
+            Some(alone) => match tokio::time::timeout(Duration::ZERO, ready).await {
+                Ok(tried) => tried,
+                Err(_) => return Err(failure(alone)),
+            },
+        };
+        tried.map_err(|error| failure(self.alone.get_or_init(|| error)))
     }
 
     /// Whether a node of any family is known that answers.

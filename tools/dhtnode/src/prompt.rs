@@ -6,7 +6,7 @@ mod lines;
 use std::fs::File;
 use std::io::IsTerminal;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 use dhtnet_cli::command_line::{Stop, stop_for};
 use dhtnet_cli::{ExitCode, Failure, Shutdown};
 
@@ -39,6 +39,7 @@ pub(crate) async fn run(
     // On a terminal Ctrl-C ends the command that runs and not the tool.
     let mut interrupts = is_terminal.then(|| shutdown.divert_interrupts());
     let mut last = ExitCode::Done;
+    let mut grammar = Line::command();
     loop {
         let input = tokio::select! {
             input = lines.next() => input,
@@ -59,7 +60,7 @@ pub(crate) async fn run(
             }
         };
         let ended = tokio::select! {
-            ended = carry_out(&line, session, how) => ended,
+            ended = carry_out(&line, &mut grammar, session, how) => ended,
             () = interrupted => {
                 session.talk.note("cancelled");
                 Ok(Next::Line)
@@ -87,8 +88,13 @@ enum Next {
     Leave,
 }
 
-async fn carry_out(line: &str, session: &Session, how: &How) -> Result<Next, Halt> {
-    let line = match parse(line) {
+async fn carry_out(
+    line: &str,
+    grammar: &mut clap::Command,
+    session: &Session,
+    how: &How,
+) -> Result<Next, Halt> {
+    let line = match parse(line, grammar) {
         Ok(Some(line)) => line,
         Ok(None) => return Ok(Next::Line),
         Err(Stop::Text(text)) => {
@@ -115,17 +121,20 @@ async fn carry_out(line: &str, session: &Session, how: &How) -> Result<Next, Hal
     Ok(Next::Line)
 }
 
-/// Understands one line; an empty one is nothing.
-fn parse(line: &str) -> Result<Option<Line>, Stop> {
+/// Understands one line; an empty one is nothing. `grammar` is that of [`Line`], made once for all
+/// lines.
+fn parse(line: &str, grammar: &mut clap::Command) -> Result<Option<Line>, Stop> {
     let words = words::split(line).map_err(|error| {
         Failure::usage(error.to_string()).advise("close it, or use other quotes")
     })?;
     if words.is_empty() {
         return Ok(None);
     }
-    Line::try_parse_from(words)
+    grammar
+        .try_get_matches_from_mut(words)
+        .and_then(|matches| Line::from_arg_matches(&matches))
         .map(Some)
-        .map_err(|error| stop_for("help", &error))
+        .map_err(|error| stop_for("help", &error.format(grammar)))
 }
 
 #[cfg(test)]
@@ -133,6 +142,10 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::flags::Verb;
+
+    fn parse(line: &str) -> Result<Option<Line>, Stop> {
+        super::parse(line, &mut Line::command())
+    }
 
     fn failure(line: &str) -> String {
         match parse(line) {
@@ -206,5 +219,20 @@ mod tests {
             "{}",
             failure("ping nowhere")
         );
+    }
+
+    #[test]
+    fn a_line_leaves_nothing_behind_for_the_next_one() {
+        let mut grammar = Line::command();
+        for _ in 0..2 {
+            let mut parse = |line: &str| super::parse(line, &mut grammar);
+            let flags = parse("get key --json -w 5").unwrap().unwrap();
+            assert!(flags.how.json && flags.timeout.is_some());
+            let plain = parse("get key").unwrap().unwrap();
+            assert!(!plain.how.json && plain.timeout.is_none());
+            assert!(parse("get").is_err());
+            assert!(matches!(parse("help put"), Err(Stop::Text(text)) if text.contains("--salt")));
+            assert!(matches!(parse("help"), Err(Stop::Text(text)) if text.contains("\n  put ")));
+        }
     }
 }

@@ -43,8 +43,8 @@ const LAYERS: &[Layer] = &[
 
 const TOOL_MAY_USE: &[&str] = &["dhtnet", "dhtnet-identity", "dhtnet-cli"];
 
-/// These may use all of ours: they test or fuzz it.
-const UNRESTRICTED: &[&str] = &["dhtnet-tests", "dhtnet-fuzz"];
+/// These may use all of ours: they test or fuzz it, or stand beside it as a foreign peer.
+const UNRESTRICTED: &[&str] = &["dhtnet-tests", "dhtnet-fuzz", "dhtnet-mainline-peer"];
 
 /// Allowed everywhere under `[dev-dependencies]`: the simulated network.
 const DEV_ONLY: &str = "dhtnet-simnet";

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use crate::failure::{Outcome, Tried};
 
-/// Folders that hold results, not sources.
-const SKIPPED_FOLDERS: &[&str] = &["target", ".git", "artifacts", "coverage"];
+/// Names of results, not sources. (`.git` is a file in a linked work tree.)
+const SKIPPED: &[&str] = &["target", ".git", "artifacts", "coverage"];
 
 /// Path with `/` → text; a file that is not UTF-8 has an empty text.
 #[derive(Debug, Default)]
@@ -34,7 +34,10 @@ impl Tree {
             let name = entry.file_name().to_string_lossy().into_owned();
             let path = format!("{prefix}{name}");
             let kind = entry.file_type().tried(|| format!("look at {path}"))?;
-            if kind.is_dir() && !SKIPPED_FOLDERS.contains(&name.as_str()) {
+            if SKIPPED.contains(&name.as_str()) {
+                continue;
+            }
+            if kind.is_dir() {
                 self.load_folder(&entry.path(), &format!("{path}/"))?;
             } else if kind.is_file() {
                 let bytes = fs::read(entry.path()).tried(|| format!("read {path}"))?;

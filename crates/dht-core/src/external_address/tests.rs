@@ -1,6 +1,7 @@
 //! Voters, honest and not.
 
 #![allow(clippy::unwrap_used)] // A failed unwrap is a failed test.
+#![allow(clippy::disallowed_methods)] // An instant to count from.
 
 use super::*;
 

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::lists::Records;
 use super::message::{Body, ErrorReply, Message, Method, Put, Query, Response};
 use crate::bencode::Writer;
+use crate::item::target_of;
 
 impl Message<'_> {
     /// Appends the message in its canonical form. What it borrows is written as it is: encoded
@@ -127,6 +128,7 @@ fn write_before_id(writer: &mut Writer<'_>, method: &Method<'_>) {
         Method::ValueGet {
             after: Some(after), ..
         } => write_string(writer, b"after", after),
+        Method::HandOver { age, .. } => write_int(writer, b"age", i64::from(*age)),
         Method::Put(Put {
             mutable: Some(mutable),
             ..
@@ -154,10 +156,11 @@ fn write_before_padding(writer: &mut Writer<'_>, method: &Method<'_>) {
             }
             write_string(writer, b"info_hash", info_hash.as_bytes());
         }
-        Method::Put(Put {
-            mutable: Some(mutable),
-            ..
-        }) => write_string(writer, b"k", mutable.key),
+        Method::Put(put) | Method::HandOver { put, .. } => {
+            if let Some(mutable) = &put.mutable {
+                write_string(writer, b"k", mutable.key);
+            }
+        }
         Method::ValueListen { listener, .. }
         | Method::ValueCancel { listener, .. }
         | Method::ValuePush { listener, .. } => {
@@ -189,7 +192,7 @@ fn write_after_padding(writer: &mut Writer<'_>, method: &Method<'_>) {
             }
             write_string(writer, b"target", target.as_bytes());
         }
-        Method::Put(put) => write_put(writer, put),
+        Method::Put(put) | Method::HandOver { put, .. } => write_put(writer, put),
         Method::ValueGet { target, filter, .. } => {
             write_string(writer, b"target", target.as_bytes());
             if let Some(filter) = filter {
@@ -238,6 +241,8 @@ fn write_put(writer: &mut Writer<'_>, put: &Put<'_>) {
         write_int(writer, b"seq", mutable.seq);
         write_string(writer, b"sig", mutable.signature);
     }
+    // BEP 44 knows none here, but the crate `mainline` 8 answers no `put` without it.
+    write_string(writer, b"target", target_of(put).as_bytes());
     write_string(writer, b"token", put.token);
     write_raw(writer, b"v", put.value);
 }

@@ -110,6 +110,13 @@ pub enum Method<'a> {
     },
     /// `put` (BEP 44).
     Put(Put<'a>),
+    /// `put` with `age`: a node passes on what it keeps for another.
+    HandOver {
+        /// The arguments of `put`.
+        put: Put<'a>,
+        /// `age`: seconds since the item's owner put it.
+        age: u32,
+    },
     /// `sample_infohashes` (BEP 51).
     SampleInfohashes {
         /// `target`.
@@ -181,7 +188,7 @@ impl<'a> Method<'a> {
             Self::GetPeers { .. } => b"get_peers",
             Self::AnnouncePeer { .. } => b"announce_peer",
             Self::Get { .. } => b"get",
-            Self::Put(_) => b"put",
+            Self::Put(_) | Self::HandOver { .. } => b"put",
             Self::SampleInfohashes { .. } => b"sample_infohashes",
             Self::ValueGet { .. } => b"dn_get",
             Self::ValuePut { .. } => b"dn_put",
@@ -193,7 +200,8 @@ impl<'a> Method<'a> {
     }
 }
 
-/// The arguments of `put` (BEP 44).
+/// The arguments of `put` (BEP 44). It travels with `target`, which follows from the rest; one
+/// that is missing is fine, one that contradicts makes the query malformed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Put<'a> {
     /// `token`.

@@ -414,3 +414,26 @@ fn an_endless_chain_of_nearer_nodes_ends_with_a_decision() {
     assert!(lookup.is_decided());
     assert_eq!(found(&lookup).len(), K);
 }
+
+#[test]
+fn an_outsider_leads_to_a_network_that_the_own_table_does_not_know() {
+    let mut world = World::new(400, 11);
+    let island: Vec<Contact> = (0..20).map(|n| world.nodes[n]).collect();
+    for n in 0..400 {
+        let within = |other: &usize| (*other < 20) == (n < 20);
+        world.known[n].retain(within);
+    }
+    let target = world.target();
+    let answer = |n: usize| Some(world.told_by(n, &target));
+    let mut alone = plain(target);
+    let mut reunited = plain(target);
+    for contact in &island {
+        alone.add_seed(*contact);
+        reunited.add_seed(*contact);
+    }
+    reunited.add_outsider(world.nodes[399].address, None);
+    world.run(&mut alone, answer);
+    world.run(&mut reunited, answer);
+    assert!(found(&alone).iter().all(|found| island.contains(found)));
+    assert_eq!(found(&reunited), world.nearest(&target, |_| true));
+}

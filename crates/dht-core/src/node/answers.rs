@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::custody::note_holder;
 use super::event::{Event, Item, Pong, Refusal, Sample};
 use super::intake::Answer;
 use super::operation::Task;
@@ -11,6 +12,7 @@ use crate::address::{Contact, Family, is_local};
 use crate::item::{self, MutableItem};
 use crate::krpc::{ErrorReply, ItemReply, MAX_INTERVAL, Response};
 use crate::lookup::{Asked, MAX_TOLD};
+use crate::transactions::Stage;
 
 /// Bytes of a refusal's text that are kept.
 const MAX_REFUSAL_TEXT: usize = 120;
@@ -97,6 +99,10 @@ impl Node {
             Task::Sample { .. } => {
                 sample(contact, response, told).map(|sample| Event::Sample(id, sample))
             }
+            Task::SurveyItem { .. } | Task::SurveyValues { .. } => {
+                note_holder(&mut operation.task, contact.address, response);
+                None
+            }
             task @ Task::FindItem { .. } => response
                 .item
                 .and_then(|item| accept_item(task, &item, response.seq))
@@ -113,6 +119,9 @@ impl Node {
             _ => None,
         };
         if let Some(event) = event {
+            if let Some(operation) = self.operations.get_mut(&id) {
+                operation.on_found();
+            }
             self.tell(event);
         }
     }
@@ -135,6 +144,9 @@ impl Node {
             operation.add_page(asked, more);
         }
         if let Some(records) = response.records {
+            if let Some(operation) = self.operations.get_mut(&id) {
+                operation.on_found();
+            }
             self.on_records(now, id, records.iter());
         }
     }
@@ -211,6 +223,22 @@ impl Node {
     ) {
         if let Some(operation) = self.operations.get_mut(&id) {
             operation.on_refused(refusal(address, error));
+            self.drive(now, id);
+        }
+    }
+
+    /// A node takes long to store.
+    pub(super) fn on_store_slow(
+        &mut self,
+        now: Instant,
+        id: OperationId,
+        address: SocketAddr,
+        stage: Stage,
+    ) {
+        if let Some(operation) = self.operations.get_mut(&id)
+            && operation.task.may_be_repeated()
+        {
+            operation.on_store_slow(address, stage);
             self.drive(now, id);
         }
     }

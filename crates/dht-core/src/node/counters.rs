@@ -27,7 +27,7 @@ pub(crate) fn method_index(method: &Method<'_>) -> usize {
         Method::GetPeers { .. } => 2,
         Method::AnnouncePeer { .. } => 3,
         Method::Get { .. } => 4,
-        Method::Put(_) => 5,
+        Method::Put(_) | Method::HandOver { .. } => 5,
         Method::SampleInfohashes { .. } => 6,
         Method::ValueGet { .. } => 7,
         Method::ValuePut { .. } => 8,

@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
+use rand_core::Rng;
+
 use super::answers::accept_item;
 use super::event::{Event, Item};
 use super::operation::{Operation, Step, Task};
@@ -71,6 +73,7 @@ impl Node {
             return;
         };
         if let Some(item) = accept_item(&mut operation.task, &reply, seq) {
+            operation.on_found();
             if matches!(item, Item::Immutable(_)) {
                 operation.satisfy();
             }
@@ -214,13 +217,17 @@ impl Node {
             Task::Subscribe { .. } => self.on_subscribed(now, id, &operation),
             Task::Meet | Task::LookForMeeting => self.on_meeting_over(now, id),
             Task::FindExtension { .. } => {}
+            Task::SurveyItem { .. } | Task::SurveyValues { .. } => {
+                self.on_surveyed(now, &operation);
+            }
             _ => self.on_done(now, id, &operation),
         }
     }
 
     fn on_done(&mut self, now: Instant, id: OperationId, operation: &Operation) {
         let outcome = operation.outcome(now);
-        let interval = self.config.republish;
+        let jitter = f64::from(self.wire.rng.next_u32()) / f64::from(u32::MAX);
+        let interval = (self.config.republish, jitter);
         if self.republish.on_done(now, id, &outcome, interval) {
             self.tell(Event::Done(id, outcome));
         }

@@ -29,6 +29,9 @@ impl Node {
                 Elapsed::Reached(Stage::GivenUp, _, Purpose::Push(pushing)) => {
                     self.on_push_late(now, &pushing);
                 }
+                Elapsed::Reached(stage, address, Purpose::Store(id)) => {
+                    self.on_store_slow(now, id, address, stage);
+                }
                 Elapsed::Reached(..) => {}
                 Elapsed::Expired(query) => self.on_expired(now, &query),
             }
@@ -40,8 +43,13 @@ impl Node {
         let address = query.address;
         let side = &mut self.sides[Family::of(&address).index()];
         if let (Some(side), Some(id)) = (side, query.id) {
-            side.table.on_failure(now, &Contact::new(id, address));
+            let contact = Contact::new(id, address);
+            let has_answered = side.table.round_trip(&contact).is_some();
+            side.table.on_silence(now, &contact, query.sent);
             self.upkeep.on_loss(now);
+            if has_answered {
+                self.on_lost(now, contact);
+            }
         }
         match &query.purpose {
             Purpose::Lookup(id) => self.on_lookup_failure(now, *id, address),
@@ -49,7 +57,7 @@ impl Node {
             Purpose::Store(id) => self.on_store_silent(now, *id, address),
             Purpose::Push(pushing) => self.on_push_unanswered(pushing),
             Purpose::Upkeep => self.upkeep.on_over(now, address),
-            Purpose::Proof(_) => self.server.deferred -= 1,
+            Purpose::Proof(_) => self.server.deferrals.end(address.ip()),
             Purpose::Courtesy => {}
         }
     }

@@ -13,9 +13,6 @@ use crate::routing::{Insertion, Seen, Traits};
 use crate::server::{Incoming, Served};
 use crate::transactions::Outstanding;
 
-/// Queries that wait until their asker has answered a ping. At the bound the answer is left out.
-pub(crate) const MAX_DEFERRED: usize = 256;
-
 /// Whether a query was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answered {
@@ -199,7 +196,8 @@ impl Node {
 
     /// Pings the asker, and answers when it has shown that it receives.
     fn defer(&mut self, now: Instant, contact: Contact, local_ip: Option<IpAddr>, datagram: &[u8]) {
-        if self.server.deferred >= MAX_DEFERRED {
+        let ip = contact.address.ip();
+        if !self.server.deferrals.has_room(ip) {
             return;
         }
         let deferred = Arc::new(Deferred {
@@ -211,14 +209,14 @@ impl Node {
             id: Some(contact.id),
         };
         if self.ask(now, asked, Method::Ping, Purpose::Proof(deferred)) {
-            self.server.deferred += 1;
+            self.server.deferrals.begin(ip);
             self.wire.counters.deferred += 1;
         }
     }
 
     /// The asker has shown that it receives.
     fn on_proof(&mut self, now: Instant, source: SocketAddr, deferred: &Deferred) {
-        self.server.deferred -= 1;
+        self.server.deferrals.end(source.ip());
         if let Ok(message) = Message::decode(&deferred.datagram)
             && let Body::Query(query) = message.body
         {
@@ -290,7 +288,10 @@ impl Node {
                 self.on_store_answer(now, operation, address, &answer.response);
             }
             Purpose::Push(pushing) => self.on_push_answered(now, &pushing),
-            Purpose::Upkeep => self.upkeep.on_over(now, address),
+            Purpose::Upkeep => {
+                self.upkeep.on_over(now, address);
+                self.on_back(now, contact);
+            }
             Purpose::Proof(deferred) => self.on_proof(now, address, &deferred),
             Purpose::Courtesy => {}
         }
@@ -304,7 +305,7 @@ impl Node {
             Purpose::Store(operation) => self.on_store_refused(now, operation, address, error),
             Purpose::Push(pushing) => self.on_push_refused(&pushing),
             Purpose::Upkeep => self.upkeep.on_over(now, address),
-            Purpose::Proof(_) => self.server.deferred -= 1,
+            Purpose::Proof(_) => self.server.deferrals.end(address.ip()),
             Purpose::Courtesy => {}
         }
     }

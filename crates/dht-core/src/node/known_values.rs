@@ -82,3 +82,58 @@ impl KnownValues {
         self.0.values().map(|known| known.expiry).min()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // A failed unwrap is a failed test.
+
+    use std::time::Duration;
+
+    use dhtnet_identity::DeviceKey;
+
+    use super::*;
+    use crate::id::Id;
+    use crate::value::{Draft, ValueId};
+
+    const NOW: UnixTime = UnixTime(1_800_000_000);
+
+    fn draft(id: u64) -> Draft {
+        Draft::new(Id::default(), ValueId(id), b"x".to_vec()).with_ttl(Duration::from_secs(600))
+    }
+
+    #[test]
+    fn each_change_is_told_once_and_nothing_old_comes_back() {
+        let key = DeviceKey::from_seed(&[1; 32]);
+        let signed = |seq| draft(1).signed(NOW, &key, seq).unwrap().value;
+        let removal = signed(2).removed_by(&key, &Id::default()).unwrap();
+        let back = signed(4);
+        let mut known = KnownValues::default();
+        for (value, news) in [
+            (&signed(1), News::Fresh),
+            (&signed(1), News::Old),
+            (&signed(2), News::Fresh),
+            (&signed(1), News::Old),
+            (&removal, News::Removed),
+            (&removal, News::Old),
+            (&signed(2), News::Old),
+            (&back, News::Fresh),
+        ] {
+            assert_eq!(known.on_value(value, NOW), news);
+        }
+        let end = NOW.plus(Duration::from_secs(600));
+        assert_eq!(known.next_expiry(), Some(end));
+        assert_eq!(known.expire(end), [back.key()]);
+        assert_eq!(known.on_value(&back, end), News::Old, "it has expired");
+    }
+
+    #[test]
+    fn values_beyond_the_bound_are_not_told() {
+        let value = |id| draft(id).unsigned(NOW).unwrap().value;
+        let mut known = KnownValues::default();
+        for id in 0..MAX_KNOWN_VALUES as u64 {
+            assert_eq!(known.on_value(&value(id), NOW), News::Fresh);
+        }
+        let one_more = value(MAX_KNOWN_VALUES as u64);
+        assert_eq!(known.on_value(&one_more, NOW), News::Old);
+    }
+}

@@ -16,6 +16,7 @@ use super::known_values::KnownValues;
 use crate::address::Family;
 use crate::krpc::Method;
 use crate::lookup::{Asked, Lookup, Reach};
+use crate::transactions::Stage;
 
 /// Pages taken from one node: as many as values of the largest size under a full key.
 pub(crate) const MAX_PAGES_OF_NODE: u16 = 1_024;
@@ -23,6 +24,9 @@ pub(crate) const MAX_PAGES_OF_NODE: u16 = 1_024;
 /// Pages taken in one operation: eight nodes with full keys. One hostile node cannot use up the
 /// share of the others.
 pub(crate) const MAX_PAGES: u16 = 8 * MAX_PAGES_OF_NODE;
+
+/// Nodes late at once that are taken for a delay of this machine.
+const MANY_LATE: usize = 3;
 
 /// What comes next for an operation.
 #[derive(Debug)]
@@ -67,6 +71,8 @@ pub(crate) struct Operation {
     extra_queries: u32,
     /// The answer is known; nobody else is asked.
     satisfied: bool,
+    /// Something of what was looked for was found.
+    found: bool,
     pub(crate) stored_here: bool,
     /// Values told so far.
     pub(crate) known: KnownValues,
@@ -87,6 +93,7 @@ impl Operation {
             answers: 0,
             extra_queries: 0,
             satisfied: false,
+            found: false,
             stored_here: false,
             known: KnownValues::default(),
         }
@@ -124,11 +131,24 @@ impl Operation {
             return Step::Ask(asked);
         }
         let decided = self.lookups.iter().flatten().all(Lookup::is_decided);
-        if !decided || !self.pages_open.is_empty() {
+        if !decided || !self.pages_open.is_empty() || self.is_in_doubt() {
             return Step::Wait;
         }
         self.phase = Phase::Decided;
         Step::Decided
+    }
+
+    /// Whether it is too early to conclude anything, because nodes near the target are merely slow.
+    /// A machine that was held up for a moment finds all of them late at once; a few that are late
+    /// among others that answered are behind NATs, or dead.
+    fn is_in_doubt(&self) -> bool {
+        if self.task.stores() {
+            let answered: usize = self.lookups().map(|lookup| lookup.closest().count()).sum();
+            let late: usize = self.lookups().map(Lookup::stragglers).sum();
+            return late > 0 && (answered == 0 || late >= MANY_LATE.max(answered));
+        }
+        let searches_in_vain = self.task.seeks() && !self.found;
+        searches_in_vain && self.lookups().any(|lookup| lookup.stragglers() > 0)
     }
 
     fn poll_storing(&mut self) -> Step {
@@ -183,6 +203,11 @@ impl Operation {
         self.answers += 1;
     }
 
+    /// Something of what was looked for was found.
+    pub(crate) fn on_found(&mut self) {
+        self.found = true;
+    }
+
     /// The answer is known: nobody else is asked.
     pub(crate) fn satisfy(&mut self) {
         self.satisfied = true;
@@ -220,6 +245,13 @@ impl Operation {
         let lookup = self.lookups[Family::of(address).index()].as_ref()?;
         let mut all = lookup.closest();
         all.find(|(contact, _)| contact.address == *address)?.1
+    }
+
+    pub(crate) fn on_store_slow(&mut self, address: SocketAddr, stage: Stage) {
+        match stage {
+            Stage::Overdue => self.storing.on_overdue(address),
+            _ => self.storing.on_given_up(address),
+        }
     }
 
     pub(crate) fn on_silent(&mut self, address: SocketAddr) {

@@ -136,6 +136,7 @@ impl Node {
         value: &Value,
         scope: Scope,
     ) -> OperationId {
+        self.end_older(&target, value);
         let record = value.encode().into();
         self.begin(now, Task::PutValue { target, record }, target, scope)
     }
@@ -197,6 +198,11 @@ impl Node {
                 return None;
             }
             let mut lookup = Lookup::new(target, Reach::Network, side.table.estimated_size(now));
+            if let Task::Refresh { family: own, .. } = task
+                && *own == family
+            {
+                self.upkeep.outsiders.open_path(family, &mut lookup);
+            }
             let mut seeds = Vec::new();
             if task.needs_extension() {
                 side.table

@@ -9,6 +9,7 @@ use super::config::Config;
 use super::event::Event;
 use super::operation::{Operation, Task};
 use super::operations::Scope;
+use super::outsiders::Outsiders;
 use super::reachability::{Reach, Reachability};
 use super::wire::Purpose;
 use super::{Node, OperationId};
@@ -56,9 +57,9 @@ const HELPERS_AT_ONCE: usize = 64;
 
 /// One address that may help a node in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Helper {
-    address: SocketAddr,
-    id: Option<Id>,
+pub(super) struct Helper {
+    pub(super) address: SocketAddr,
+    pub(super) id: Option<Id>,
 }
 
 /// How one family's bootstrap stands.
@@ -90,6 +91,7 @@ pub(super) struct Upkeep {
     tables_at: Instant,
     expire_at: Instant,
     reach: Reach,
+    pub(super) outsiders: Outsiders,
 }
 
 impl Upkeep {
@@ -112,6 +114,7 @@ impl Upkeep {
             tables_at: now,
             expire_at: now + EXPIRY_INTERVAL,
             reach: Reach::new(config),
+            outsiders: Outsiders::default(),
         }
     }
 
@@ -129,6 +132,17 @@ impl Upkeep {
         let tries = self.bootstraps[family.index()].tries;
         let first = (tries * HELPERS_AT_ONCE) % count.max(1);
         all().cycle().skip(first).take(count.min(HELPERS_AT_ONCE))
+    }
+
+    /// All of them, of both families.
+    pub(super) fn known_helpers(&self) -> impl Iterator<Item = &Helper> {
+        self.helpers.iter()
+    }
+
+    /// The neighbourhood is looked at now.
+    pub(super) fn look_around(&mut self, now: Instant, family: Family) {
+        self.bootstraps[family.index()].settle_at = Some(now);
+        self.tables_at = now;
     }
 
     pub(super) fn poll_timeout(&self) -> Instant {
@@ -241,6 +255,7 @@ impl Node {
     pub(super) fn on_upkeep_due(&mut self, now: Instant) {
         self.upkeep.reach.handle_timeout(now);
         self.take_role();
+        self.ask_the_lost(now);
         if self.upkeep.tables_at > now {
             return;
         }
@@ -280,7 +295,9 @@ impl Node {
         }
         let settles = bootstrap.settle_at.is_some_and(|at| at <= now);
         if bootstrap.moved || settles {
+            self.choose_outsider(now, family);
             self.refresh(now, family, own);
+            self.forget_outsider(family);
             return now + bootstrap.wait;
         }
         if let Some(target) = side.table.refresh_due(now, &mut self.wire.rng) {
@@ -355,6 +372,8 @@ impl Node {
         if own == Some(target) || !bootstrap.ready {
             let was_first = bootstrap.wait == FIRST_RETRY;
             bootstrap.retry_at = now + bootstrap.wait;
+            // Whoever was there is silent; looking around goes on at the same pace.
+            bootstrap.settle_at = bootstrap.settle_at.map(|at| at.max(bootstrap.retry_at));
             bootstrap.wait = (bootstrap.wait * 2).min(LAST_RETRY);
             bootstrap.tries += 1;
             if was_first && !bootstrap.ready {
@@ -406,5 +425,6 @@ impl Node {
         self.server.peers.expire(now);
         self.server.items.expire(now);
         self.server.listeners.expire(now);
+        self.begin_custody(now);
     }
 }

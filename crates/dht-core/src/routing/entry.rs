@@ -28,6 +28,8 @@ const ROUND_TRIP_UNIT: u128 = 100;
 const EXTENSION: u8 = 1;
 const SECURE: u8 = 2;
 const LOCAL: u8 = 4;
+/// The last thing noted in `asked` is a ping, not a failure.
+const PINGED: u8 = 8;
 
 /// Seconds since the table's creation, from 1 on.
 pub(super) type Seconds = u32;
@@ -159,11 +161,19 @@ impl<const LEN: usize> Entry<LEN> {
     pub(super) fn on_failure(&mut self, now: Seconds) {
         self.failures = self.failures.saturating_add(1);
         self.asked = now;
+        self.flags &= !PINGED;
     }
 
     /// A ping is on its way.
     pub(super) fn on_asked(&mut self, now: Seconds) {
         self.asked = now;
+        self.flags |= PINGED;
+    }
+
+    /// Whether a failure is noted already that came after a query of this time was sent: queries
+    /// of one burst fail together, and that is one failure.
+    pub(super) fn has_failed_since(&self, sent: Seconds) -> bool {
+        self.failures > 0 && self.flags & PINGED == 0 && sent <= self.asked
     }
 
     pub(super) fn node(&self) -> &[u8; LEN] {
@@ -229,7 +239,7 @@ impl<const LEN: usize> Entry<LEN> {
             NodeState::Bad
         } else if !self.has_answered() {
             NodeState::Untested
-        } else if now.saturating_sub(self.heard()) < GOOD_FOR {
+        } else if self.failures == 0 && now.saturating_sub(self.heard()) < GOOD_FOR {
             NodeState::Good
         } else {
             NodeState::Questionable

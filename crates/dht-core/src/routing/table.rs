@@ -230,6 +230,15 @@ impl<const LEN: usize> Table<LEN> {
         }
     }
 
+    pub(super) fn on_silence(&mut self, now: Instant, address: &SocketAddr, sent: Instant) {
+        let sent = self.clock.seconds(sent);
+        let bytes = address_bytes::<LEN>(address);
+        let known = bytes.and_then(|bytes| self.find(&bytes[ID_LEN..]));
+        if known.is_some_and(|(_, node)| !node.has_failed_since(sent)) {
+            self.on_failure(now, address);
+        }
+    }
+
     pub(super) fn remove(&mut self, address: &SocketAddr) {
         let Some(bytes) = address_bytes::<LEN>(address) else {
             return;
@@ -272,7 +281,6 @@ impl<const LEN: usize> Table<LEN> {
             .find(|node| node.address_bytes() == &bytes[ID_LEN..])
     }
 
-    #[cfg(test)]
     pub(super) fn state(&self, now: Instant, address: &SocketAddr) -> Option<NodeState> {
         let seconds = self.clock.seconds(now);
         self.placed(address).map(|node| node.state(seconds))

@@ -1,6 +1,7 @@
 //! The rules of the table, one by one.
 
 #![allow(clippy::unwrap_used)] // A failed unwrap is a failed test.
+#![allow(clippy::disallowed_methods)] // An instant to count from.
 
 use std::net::Ipv4Addr;
 
@@ -11,6 +12,7 @@ use super::*;
 use crate::krpc::Nodes as CompactNodes;
 use crate::secure_id::{is_secure, secure_id};
 
+mod bursts;
 mod properties;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -139,8 +141,13 @@ fn a_node_that_fails_twice_in_a_row_is_bad_and_handed_to_nobody() {
     let now = Instant::now();
     let mut table = filled(now, 1);
     table.on_failure(now, &far(0));
-    assert!(table.is_good(now, &far(0).address));
+    assert_eq!(
+        state(&table, now, far(0)),
+        Some(NodeState::Questionable),
+        "others are asked first"
+    );
     table.observe(now, far(0), PLAIN, ANSWERED);
+    assert!(table.is_good(now, &far(0).address));
     table.on_failure(now, &far(0));
     table.observe(now, far(0), PLAIN, Seen::Queried);
     table.on_failure(now, &far(0));

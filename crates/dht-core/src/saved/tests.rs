@@ -126,7 +126,7 @@ fn the_state_of_another_network_is_not_taken() {
 fn entries_are_saved_and_read_up_to_their_bounds_and_not_one_past_them() {
     let mut state = SavedState::default();
     let ip = IpAddr::from([192, 0, 2, 1]);
-    let nodes = 0..=MAX_SAVED_NODES as u16;
+    let nodes = 1..=MAX_SAVED_NODES as u16 + 1;
     state.nodes = nodes.map(|number| node(number, ip, false)).collect();
     state.permanent = vec![b"put".to_vec(); MAX_SAVED_PUTS + 1];
     let saved = SavedState::decode(&state.encode()).unwrap();
@@ -189,6 +189,20 @@ fn fields_of_the_wrong_form_are_named() {
 }
 
 #[test]
+fn a_node_that_could_never_be_asked_is_not_as_it_should_be() {
+    let compact = |address: &[u8], port: u16| {
+        let entry = [&[1; ID_LEN], address, &port.to_be_bytes(), b"\x01"].concat();
+        let head = format!("d5:nodesl{}:", entry.len());
+        SavedState::decode(&file(&[head.as_bytes(), &entry, b"ee"].concat()))
+    };
+    let mapped = Ipv6Addr::from([0, 0, 0, 0, 0, 0xffff, 0xc000, 0x201]).octets();
+    assert!(compact(&[192, 0, 2, 1], 1).is_ok());
+    let refused = Err(SavedError::Field("nodes"));
+    assert_eq!(compact(&[192, 0, 2, 1], 0), refused, "port 0");
+    assert_eq!(compact(&mapped, 1), refused, "IPv4 in IPv6's clothes");
+}
+
+#[test]
 fn keys_of_later_programs_are_passed_over() {
     let decoded = SavedState::decode(&file(b"d3:ageli1ee5:nodesle4:putsl3:abce3:zood1:ai1eee"));
     assert_eq!(decoded.unwrap().permanent, [b"abc".to_vec()]);
@@ -203,7 +217,7 @@ fn states() -> impl Strategy<Value = SavedState> {
             IpAddr::from(octets)
         }),
     ];
-    let node = (any::<[u8; ID_LEN]>(), ip, any::<u16>(), any::<bool>());
+    let node = (any::<[u8; ID_LEN]>(), ip, 1..=u16::MAX, any::<bool>());
     let node = node.prop_map(|(id, ip, port, extension)| SavedNode {
         contact: Contact::new(Id::from_bytes(id), SocketAddr::new(ip, port)),
         extension,

@@ -1,14 +1,13 @@
 //! Ages of entries in four bytes each, and when to look for expired ones.
 
-#[cfg(test)]
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Least time between two looks through a whole store, in seconds. Readers leave out what has
 /// expired in between, so this decides only how long its memory stays taken.
 pub(super) const SWEEP_EVERY: u32 = 60;
 
-/// Counts whole seconds from the first entry on: in 32 bits they last 136 years.
+/// Counts whole seconds from one lifetime before the first entry on, so that older entries have
+/// their time too: in 32 bits they last 136 years.
 #[derive(Debug)]
 pub(super) struct Clock {
     lifetime: u32,
@@ -36,11 +35,23 @@ impl Clock {
 
     /// `now` in seconds, for an entry that comes now: sees to it that its expiry is looked for.
     pub(super) fn stamp(&mut self, now: Instant) -> u32 {
-        self.origin.get_or_insert(now);
+        let before = Duration::from_secs(self.lifetime.into());
+        self.origin
+            .get_or_insert_with(|| now.checked_sub(before).unwrap_or(now));
         let seconds = self.seconds(now);
         self.sweep
             .get_or_insert(seconds.saturating_add(self.lifetime));
         seconds
+    }
+
+    /// As [`Self::stamp`], for an entry that was heard of `age` seconds ago.
+    pub(super) fn stamp_aged(&mut self, now: Instant, age: u32) -> u32 {
+        let seconds = self.stamp(now);
+        let heard = seconds.saturating_sub(age);
+        let expiry = heard.saturating_add(self.lifetime);
+        let earliest = expiry.max(seconds.saturating_add(SWEEP_EVERY));
+        self.sweep = self.sweep.map(|at| at.min(earliest));
+        heard
     }
 
     /// Whether what was heard at `heard` has expired at `seconds`.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::Bound;
 use std::time::Instant;
 
 use super::StoreError;
@@ -11,6 +12,7 @@ use super::source::{Charges, Source};
 use crate::id::{ID_LEN, Id};
 use crate::item::{
     ItemKey, check_signature, check_unsigned, check_value, immutable_target, mutable_target,
+    target_of,
 };
 use crate::krpc::{ItemReply, MutablePut, Put};
 
@@ -27,7 +29,7 @@ pub(crate) const MAX_ITEMS_PER_SOURCE: usize = MAX_ITEMS / 10;
 
 /// For how long an item is kept after it was last put, in seconds. BEP 44 lets items expire after
 /// two hours and asks owners to put them again every hour.
-pub(super) const ITEM_LIFETIME: u32 = 2 * 60 * 60;
+pub(crate) const ITEM_LIFETIME: u32 = 2 * 60 * 60;
 
 /// Bytes of an item beside its value, without what the map and the allocator add.
 pub(crate) const ITEM_OVERHEAD: usize = ID_LEN + size_of::<StoredItem>() + size_of::<SignedPart>();
@@ -66,7 +68,9 @@ pub(crate) struct ItemStore {
 /// An item that was checked and stored.
 #[derive(Debug)]
 pub(crate) struct StoredItem {
-    value: Box<[u8]>,
+    /// The value, and behind it the salt.
+    bytes: Box<[u8]>,
+    salt_len: u8,
     signed: Option<Box<SignedPart>>,
     source: Option<Source>,
     heard: u32,
@@ -86,7 +90,12 @@ pub(crate) struct SignedPart {
 impl StoredItem {
     /// The bencoded value.
     pub(crate) fn value(&self) -> &[u8] {
-        &self.value
+        &self.bytes[..self.bytes.len() - usize::from(self.salt_len)]
+    }
+
+    /// What a mutable item was put with; else empty.
+    pub(crate) fn salt(&self) -> &[u8] {
+        &self.bytes[self.bytes.len() - usize::from(self.salt_len)..]
     }
 
     /// Key, signature and number; none for an immutable item.
@@ -112,7 +121,7 @@ impl StoredItem {
     }
 
     fn cost(&self) -> usize {
-        ITEM_OVERHEAD + self.value.len()
+        ITEM_OVERHEAD + self.bytes.len()
     }
 }
 
@@ -144,7 +153,7 @@ impl ItemStore {
         self.sweep_if_due(now);
         let target = immutable_target(value);
         match self.live(now, &target) {
-            Some(stored) if *stored.value != *value => Err(StoreError::TargetTaken),
+            Some(stored) if stored.value() != value => Err(StoreError::TargetTaken),
             Some(_) => self.refresh(now, &target, from),
             None => self.insert(
                 now,
@@ -152,6 +161,7 @@ impl ItemStore {
                 target,
                 &NewItem {
                     value,
+                    salt: b"",
                     signed: None,
                     from,
                 },
@@ -203,10 +213,53 @@ impl ItemStore {
         };
         let item = NewItem {
             value: put.value,
+            salt,
             signed: Some(signed),
             from,
         };
         self.insert(now, own, target, &item)
+    }
+
+    /// As [`Self::put_mutable`], for an item that another node has kept for `age` seconds. One that
+    /// is here already does not live longer by it: only its owner decides that.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing has changed then.
+    pub(crate) fn take_over(
+        &mut self,
+        now: Instant,
+        own: &Id,
+        (put, age): (&Put<'_>, u32),
+        from: IpAddr,
+    ) -> Result<(), StoreError> {
+        if age >= ITEM_LIFETIME {
+            return Err(StoreError::Expired);
+        }
+        let target = target_of(put);
+        let seq = put.mutable.as_ref().map(|mutable| mutable.seq);
+        let known = self.live(now, &target);
+        if known.is_some_and(|known| known.seq() == seq && known.value() == put.value) {
+            return Ok(());
+        }
+        self.put_mutable(now, own, put, from)?;
+        let heard = self.clock.stamp_aged(now, age);
+        if let Some(item) = self.items.get_mut(&target) {
+            item.heard = heard;
+        }
+        Ok(())
+    }
+
+    /// How long ago the item at `target` was put, in seconds; none where there is none.
+    pub(crate) fn age(&self, now: Instant, target: &Id) -> Option<u32> {
+        let item = self.live(now, target)?;
+        Some(self.clock.seconds(now).saturating_sub(item.heard))
+    }
+
+    /// The first target after `after`, of all where that is none.
+    pub(crate) fn next_target(&self, after: Option<&Id>) -> Option<Id> {
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut targets = self.items.range((after, Bound::Unbounded));
+        targets.next().map(|(target, _)| *target)
     }
 
     /// The item at `target`, unless it has expired.
@@ -293,9 +346,15 @@ impl ItemStore {
         if !is_charged && !self.charges.has_room(source, self.limits.per_source) {
             return Err(StoreError::Quota);
         }
-        self.make_room(own, &target, ITEM_OVERHEAD + new.value.len())?;
+        self.make_room(
+            own,
+            &target,
+            ITEM_OVERHEAD + new.value.len() + new.salt.len(),
+        )?;
         let item = StoredItem {
-            value: new.value.into(),
+            bytes: [new.value, new.salt].concat().into(),
+            // At most 64 bytes (BEP 44).
+            salt_len: new.salt.len() as u8,
             signed: new.signed.map(Box::new),
             source,
             heard: self.clock.stamp(now),
@@ -339,6 +398,7 @@ impl ItemStore {
 /// An item that may be stored.
 struct NewItem<'a> {
     value: &'a [u8],
+    salt: &'a [u8],
     signed: Option<SignedPart>,
     from: IpAddr,
 }
@@ -357,7 +417,7 @@ fn check_succession(
     if new.cas.is_some_and(|cas| cas != signed.seq) {
         return Err(StoreError::CasMismatch);
     }
-    if new.seq < signed.seq || (new.seq == signed.seq && *stored.value != *value) {
+    if new.seq < signed.seq || (new.seq == signed.seq && stored.value() != value) {
         return Err(StoreError::SeqTooLow);
     }
     Ok(())

@@ -8,7 +8,7 @@ use crate::address::is_local;
 /// The address that entries are charged to: an IPv4 address, or the /64 of an IPv6 address, as the
 /// other half of that is the host's to choose (RFC 4291, section 2.5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Source {
+pub(crate) enum Source {
     /// IPv4.
     V4([u8; 4]),
     /// The first half of an IPv6 address.
@@ -18,7 +18,7 @@ pub(super) enum Source {
 impl Source {
     /// Whom entries from `address` are charged to; nobody for addresses that [`is_local`], where
     /// many nodes of one address are normal. For those the store's own bounds have to do.
-    pub(super) fn of(address: IpAddr) -> Option<Self> {
+    pub(crate) fn of(address: IpAddr) -> Option<Self> {
         let address = address.to_canonical();
         (!is_local(address)).then(|| match address {
             IpAddr::V4(v4) => Self::V4(v4.octets()),
@@ -33,16 +33,16 @@ impl Source {
 
 /// How many entries each source has in a store. Its size is bounded by the number of entries.
 #[derive(Debug)]
-pub(super) struct Charges(BTreeMap<Source, u32>);
+pub(crate) struct Charges(BTreeMap<Source, u32>);
 
 impl Charges {
     /// Nothing charged, and no memory.
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self(BTreeMap::new())
     }
 
     /// Whether `source` may have one more entry where each may have `quota`.
-    pub(super) fn has_room(&self, source: Option<Source>, quota: usize) -> bool {
+    pub(crate) fn has_room(&self, source: Option<Source>, quota: usize) -> bool {
         source.is_none_or(|source| {
             self.0
                 .get(&source)
@@ -51,14 +51,14 @@ impl Charges {
     }
 
     /// Charges one entry.
-    pub(super) fn add(&mut self, source: Option<Source>) {
+    pub(crate) fn add(&mut self, source: Option<Source>) {
         if let Some(source) = source {
             *self.0.entry(source).or_insert(0) += 1;
         }
     }
 
     /// Gives one entry back.
-    pub(super) fn remove(&mut self, source: Option<Source>) {
+    pub(crate) fn remove(&mut self, source: Option<Source>) {
         let Some(source) = source else { return };
         let held = self.0.get_mut(&source);
         debug_assert!(held.is_some(), "what is given back was charged");
@@ -72,7 +72,7 @@ impl Charges {
 
     /// How many entries are charged to anyone.
     #[cfg(test)]
-    pub(super) fn total(&self) -> usize {
+    pub(crate) fn total(&self) -> usize {
         self.0.values().map(|&held| held as usize).sum()
     }
 }

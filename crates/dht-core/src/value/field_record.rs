@@ -89,7 +89,9 @@ impl FieldRecord {
         self.signature = None;
     }
 
-    pub(super) fn encode(&self) -> Vec<u8> {
+    /// The dictionary: what [`FieldRecord::decode`] reads.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         self.write(&mut out);
         out

@@ -3,7 +3,7 @@
 //! **Bounds** ([`ValueLimits`]): values under one key, keys, bytes in all, values and bytes of one
 //! source. A full key makes room for a source that has less there than the one with most, at the
 //! cost of that one; a full store makes room for a key that is nearer than its farthest, at the
-//! cost of that one. A source at its limit is refused.
+//! cost of that one. A source at its limit is refused; local addresses have none.
 //!
 //! A value with an owner leaves its sequence number behind when it goes before an older version
 //! of it would have: otherwise anybody could bring the older one back.
@@ -16,6 +16,7 @@ mod quota;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use self::entry::{Bucket, Entry, State};
@@ -27,6 +28,7 @@ use super::query::{Subject, ValueQuery};
 use super::record::{Body, Value, ValueKey};
 use super::source::Source;
 use super::time::UnixTime;
+use crate::address::is_local;
 use crate::id::Id;
 
 /// How far the clock of one who makes a value may be ahead of ours.
@@ -182,12 +184,6 @@ impl ValueStore {
         self.bytes
     }
 
-    /// Keys with values.
-    #[cfg(test)]
-    pub(crate) fn key_count(&self) -> usize {
-        self.keys.len()
-    }
-
     /// Takes the encoded value `record` under `target`. Cheap checks come first, the signature
     /// last but the policy of the type.
     pub(crate) fn put(
@@ -219,8 +215,11 @@ impl ValueStore {
         }
         let source = Source::of(arrival.from);
         let replaced = known.map(Entry::charge);
-        self.quotas
-            .check(source, ENTRY_COST + record.len(), replaced, &self.limits)?;
+        // Many nodes of one local address are normal: for those the store's own bounds have to do.
+        if !is_local(arrival.from) {
+            self.quotas
+                .check(source, ENTRY_COST + record.len(), replaced, &self.limits)?;
+        }
         value.verify(target)?;
         check_policies(arrival, policy, target, (&value, old.as_ref()))?;
         let kept_until = known.map_or(until, |entry| entry.kept_until.max(until));
@@ -291,6 +290,18 @@ impl ValueStore {
         (key, query): (&ValueKey, &ValueQuery),
     ) -> Option<Cow<'_, [u8]>> {
         self.find(target, key)?.selected(now, query)
+    }
+
+    /// The first key after `after`, of all where that is none.
+    pub(crate) fn next_key(&self, after: Option<&Id>) -> Option<Id> {
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut keys = self.keys.range((after, Bound::Unbounded));
+        keys.next().map(|(target, _)| *target)
+    }
+
+    /// Keys with values.
+    pub(crate) fn key_count(&self) -> usize {
+        self.keys.len()
     }
 
     /// When [`expire`](Self::expire) is to be called next.

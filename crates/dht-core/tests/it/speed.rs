@@ -59,3 +59,31 @@ fn with_a_quarter_of_the_nodes_just_dead_gets_and_puts_take_at_most_100_ms() {
     assert_eq!(found, 60);
     assert!(slowest <= ms(100), "{slowest:?}");
 }
+
+/// A machine that is held up for a moment finds every answer late; that is no reason to say that
+/// nothing is there, or that nobody can store.
+#[test]
+fn when_all_answers_are_late_at_once_nothing_is_concluded_from_it() {
+    let mut net = Net::new(16);
+    net.delay = ms(1);
+    net.run(secs(120));
+    let value = b"5:value";
+    let put = net.with(1, |node, now| {
+        node.put_immutable(now, value, Scope::Network).unwrap()
+    });
+    assert!(net.finish(1, put).acknowledged >= 7);
+    net.delay = ms(80);
+    let get = net.with(2, |node, now| {
+        node.find_item(now, Id::hash_of(value), b"", Scope::Network)
+    });
+    net.finish(2, get);
+    let found = net.events_of(2, get);
+    assert!(found.iter().any(|event| matches!(event, Event::Item(..))));
+    net.run(secs(60));
+    net.delay = ms(300);
+    let put = net.with(3, |node, now| {
+        node.put_immutable(now, b"5:other", Scope::Network).unwrap()
+    });
+    let outcome = net.finish(3, put);
+    assert!(outcome.acknowledged >= 3, "{outcome:?}");
+}

@@ -1,6 +1,5 @@
 //! Values from outside: records byte by byte, signatures, seals, queries.
 
-mod gathering;
 mod queries;
 mod records;
 

@@ -10,6 +10,7 @@ use dhtnet_dht_core::krpc::NetworkTag;
 use dhtnet_dht_core::node::{Config, Participation};
 use dhtnet_dht_core::value::TypeRegistry;
 use dhtnet_dht_core::{Family, Node};
+use dhtnet_identity::DeviceKey;
 
 use super::bootstrap::Bootstrap;
 use super::error::DhtBuildError;
@@ -33,6 +34,7 @@ pub struct DhtSettings {
     state_file: Option<(PathBuf, Kept)>,
     republish: Option<Duration>,
     types: Option<Arc<TypeRegistry>>,
+    owners: Vec<Arc<DeviceKey>>,
 }
 
 impl DhtSettings {
@@ -87,6 +89,14 @@ impl DhtSettings {
         self
     }
 
+    /// A key with which permanent values of its owner are renewed, those of the last run too. At
+    /// most 64. Default: none.
+    #[must_use]
+    pub fn owner(mut self, key: DeviceKey) -> Self {
+        self.owners.push(Arc::new(key));
+        self
+    }
+
     /// Types of values with their policies. Default: user data only.
     #[must_use]
     pub fn types(mut self, types: TypeRegistry) -> Self {
@@ -124,6 +134,9 @@ impl DhtSettings {
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
         let mut node = Node::new(Arc::new(config), now, wall, seed);
+        for key in self.owners {
+            node.add_owner(key);
+        }
         let state_file = self
             .state_file
             .map(|(path, kept)| StateFile::new(path, kept, network));

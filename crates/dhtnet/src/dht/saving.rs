@@ -164,3 +164,6 @@ pub(super) fn restore(node: &mut Node, now: Instant, state: &SavedState) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,14 @@
 //! Values of any size: a long body lies in immutable items, which are stored before the value
 //! and fetched after it.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use dhtnet_dht_core::Id;
 use dhtnet_dht_core::node::Publication;
 use dhtnet_dht_core::value::split::Joiner;
 use dhtnet_dht_core::value::{Body, Prepared, Value};
+use dhtnet_identity::DeviceKey;
 use futures_util::{StreamExt, TryStreamExt};
 
 use super::error::DhtError;
@@ -94,13 +98,39 @@ impl Dht {
     /// # Errors
     /// As there, and [`DhtError::Save`].
     pub async fn publish_prepared(&self, key: Id, prepared: Prepared) -> Result<Stored, DhtError> {
+        let value = self.publish_items(prepared).await?;
+        self.publish(Publication::Value(key, value)).await
+    }
+
+    /// As [`Dht::publish_prepared`], and renews the value, each time for `life`, as long as this
+    /// node runs and after its next start. A signed one is renewed with `owner`, its owner's key;
+    /// after a restart with that of [`DhtSettings::owner`](super::DhtSettings::owner).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn publish_permanent(
+        &self,
+        key: Id,
+        prepared: Prepared,
+        life: Duration,
+        owner: Option<DeviceKey>,
+    ) -> Result<Stored, DhtError> {
+        if let Some(owner) = owner {
+            let owner = Arc::new(owner);
+            self.inner.shared.with(|node, _| node.add_owner(owner));
+        }
+        let value = self.publish_items(prepared).await?;
+        self.publish(Publication::Permanent(key, value, life)).await
+    }
+
+    async fn publish_items(&self, prepared: Prepared) -> Result<Value, DhtError> {
         let items = futures_util::stream::iter(prepared.items);
         items
             .map(|item| self.publish(Publication::Immutable(item.encoded)))
             .buffer_unordered(AT_ONCE)
             .try_for_each(|stored| async move { all_stored(&stored) })
             .await?;
-        self.publish(Publication::Value(key, prepared.value)).await
+        Ok(prepared.value)
     }
 
     /// As [`At::body`], in the network.

@@ -4,6 +4,7 @@
 mod channels;
 mod connecting;
 mod dht;
+mod dht_state;
 mod pair;
 mod policy;
 mod shutdown;

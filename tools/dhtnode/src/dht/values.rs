@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use dhtnet::dht::value::{
-    Draft, DraftError, Filter, OwnerKey, Prepared, UnixTime, Value, ValueId, ValueKey, ValueQuery,
-    ValueType,
+    DEFAULT_TTL, Draft, DraftError, Filter, OwnerKey, Prepared, UnixTime, Value, ValueId, ValueKey,
+    ValueQuery, ValueType,
 };
 use dhtnet::dht::{Dht, ValueEvent};
 use dhtnet_cli::Failure;
@@ -30,6 +30,13 @@ pub(crate) struct NewValue {
     pub(crate) seq: Option<i64>,
     pub(crate) signer: Option<DeviceKey>,
     pub(crate) recipient: Option<DeviceId>,
+}
+
+impl NewValue {
+    fn life(&self) -> Duration {
+        self.ttl
+            .map_or(DEFAULT_TTL, |ttl| Duration::from_secs(ttl.into()))
+    }
 }
 
 /// Which values are meant.
@@ -91,11 +98,16 @@ impl Network {
             None => getrandom::u64().map_err(|error| no_randomness(&error))?,
         };
         let seq = self.seq_for(key, id, &value).await?;
+        let owner = value.signer.clone();
+        let life = value.life();
         let prepared = prepare(key, ValueId(id), seq, value)?;
         let put = match storing {
             Storing::Once => self.dht.put_prepared(key, prepared).await,
             Storing::At(address) => self.dht.at(address).put_prepared(key, prepared).await,
-            Storing::Always => self.dht.publish_prepared(key, prepared).await,
+            Storing::Always => {
+                let dht = &self.dht;
+                dht.publish_permanent(key, prepared, life, owner).await
+            }
         };
         Ok((id, stored(put)?))
     }

@@ -3,6 +3,7 @@
 use super::field::{keep, number, string};
 use crate::bencode::{Error, KeyOrder, Kind, Reader};
 use crate::id::Id;
+use crate::item::target_of;
 use crate::krpc::lists::Records;
 use crate::krpc::message::{Method, MutablePut, Put, Query, Want};
 
@@ -25,6 +26,7 @@ pub(super) struct Arguments<'a> {
     seq: Option<i64>,
     salt: Option<&'a [u8]>,
     cas: Option<i64>,
+    age: Option<i64>,
     listener: Option<&'a [u8]>,
     /// `w`, still encoded.
     filter: Option<&'a [u8]>,
@@ -64,6 +66,7 @@ impl<'a> Arguments<'a> {
             b"seq" => keep(&mut self.seq, number(reader)?),
             b"salt" => keep(&mut self.salt, string(reader)?),
             b"cas" => keep(&mut self.cas, number(reader)?),
+            b"age" => keep(&mut self.age, number(reader)?),
             b"lid" => keep(&mut self.listener, string(reader)?),
             b"w" => keep(&mut self.filter, Some(reader.raw()?)),
             b"after" => keep(&mut self.after, Some(reader.raw()?)),
@@ -114,7 +117,20 @@ impl<'a> Arguments<'a> {
                 target: self.target()?,
                 seq: self.seq,
             },
-            b"put" => Method::Put(self.put()?),
+            b"put" => {
+                let mut put = self.put()?;
+                match self.age {
+                    None => Method::Put(put),
+                    Some(age) => {
+                        let age = u32::try_from(age.max(0)).unwrap_or(u32::MAX);
+                        // Who passes an item on has no say in what it takes the place of.
+                        if let Some(mutable) = &mut put.mutable {
+                            mutable.cas = None;
+                        }
+                        Method::HandOver { put, age }
+                    }
+                }
+            }
             b"sample_infohashes" => Method::SampleInfohashes {
                 target: self.target()?,
             },
@@ -179,11 +195,16 @@ impl<'a> Arguments<'a> {
                 cas: self.cas,
             }),
         };
-        Ok(Put {
+        let put = Put {
             token: self.token()?,
             value: self.value.ok_or("a.v")?,
             mutable,
-        })
+        };
+        // It is not needed, but who says another would look for the item elsewhere.
+        match self.target {
+            Some(target) if target != target_of(&put).as_bytes() => Err("a.target"),
+            _ => Ok(put),
+        }
     }
 
     fn target(&self) -> Result<Id, &'static str> {

@@ -1,9 +1,13 @@
 //! What an operation is about: the question of its lookup and what it stores.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
 use crate::address::Family;
 use crate::id::Id;
 use crate::item::MutableItem;
 use crate::krpc::{Method, Put};
+use crate::node::custody::Told;
 use crate::node::rendezvous::meeting_place;
 use crate::value::ValueQuery;
 
@@ -67,6 +71,18 @@ pub(crate) enum Task {
     },
     /// Stores a value.
     PutValue { target: Id, record: Box<[u8]> },
+    /// Finds out who of the nearest lacks an item that is kept here.
+    SurveyItem {
+        target: Id,
+        seq: Option<i64>,
+        held_by: BTreeSet<SocketAddr>,
+    },
+    /// Finds out who of the nearest lacks which of the values that are kept here.
+    SurveyValues {
+        target: Id,
+        encoded: Box<[u8]>,
+        told: BTreeMap<SocketAddr, Told>,
+    },
     /// Subscribes to a key.
     Subscribe {
         target: Id,
@@ -105,6 +121,20 @@ impl Task {
                     ITEM_PADDING,
                 )
             }
+            Self::SurveyItem { target, seq, .. } => {
+                let (target, seq) = (*target, *seq);
+                (Method::Get { target, seq }, ITEM_PADDING)
+            }
+            Self::SurveyValues {
+                target, encoded, ..
+            } => (
+                Method::ValueGet {
+                    target: *target,
+                    filter: Some(encoded),
+                    after: None,
+                },
+                ITEM_PADDING,
+            ),
             Self::PutImmutable { target, .. } => {
                 // A token is all that is wanted.
                 let (target, seq) = (*target, Some(i64::MAX));
@@ -172,6 +202,14 @@ impl Task {
         )
     }
 
+    /// Whether it looks for something that may be there or not.
+    pub(crate) fn seeks(&self) -> bool {
+        matches!(
+            self,
+            Self::FindPeers { .. } | Self::FindItem { .. } | Self::FindValues { .. }
+        )
+    }
+
     /// Whether only nodes with the value layer are of use.
     pub(crate) fn needs_extension(&self) -> bool {
         matches!(
@@ -179,8 +217,15 @@ impl Task {
             Self::FindValues { .. }
                 | Self::FindExtension { .. }
                 | Self::PutValue { .. }
+                | Self::SurveyValues { .. }
                 | Self::Subscribe { .. }
         )
+    }
+
+    /// Whether storing twice is the same as storing once. With `cas` it is not: the second finds
+    /// what the first has stored.
+    pub(crate) fn may_be_repeated(&self) -> bool {
+        !matches!(self, Self::PutMutable { cas: Some(_), .. })
     }
 
     /// The message that stores, with a node's token.

@@ -1,5 +1,6 @@
 //! The rules of BEP 44, the bounds, and a model.
 #![allow(clippy::unwrap_used)] // A failed unwrap is a failed test.
+#![allow(clippy::disallowed_methods)] // An instant to count from.
 
 mod model;
 
@@ -442,10 +443,41 @@ fn the_bound_on_bytes_drops_as_many_as_it_takes_or_none() {
 }
 
 #[test]
+fn what_another_node_passes_on_lives_as_long_as_it_would_have_there() {
+    let now = Instant::now();
+    let minute = |count: u64| now + Duration::from_secs(60 * count);
+    let mut store = ItemStore::new(ItemLimits::default());
+    let old = item(1, b"3:old");
+    let take = |store: &mut ItemStore, now, item: &MutableItem, age| {
+        let put = item.as_put(b"", None);
+        store.take_over(now, &OWN, (&put, age), address(1))
+    };
+    let hour = ITEM_LIFETIME / 2;
+    assert_eq!(
+        take(&mut store, now, &old, ITEM_LIFETIME),
+        Err(StoreError::Expired)
+    );
+    assert_eq!(take(&mut store, now, &old, hour), Ok(()));
+    assert_eq!(store.age(now, &old.target()), Some(hour));
+    assert_eq!(store.get(now, &old.target()).unwrap().salt(), b"salt");
+    // It does not live longer by being passed on again, but by its owner's word.
+    assert_eq!(take(&mut store, minute(30), &old, 0), Ok(()));
+    assert!(store.get(minute(59), &old.target()).is_some());
+    assert!(store.get(minute(60), &old.target()).is_none());
+    assert_eq!(take(&mut store, now, &item(2, b"3:new"), hour), Ok(()));
+    assert_eq!(take(&mut store, now, &old, 0), Err(StoreError::SeqTooLow));
+    put(&mut store, minute(30), &item(2, b"3:new"), None).unwrap();
+    assert!(store.get(minute(149), &old.target()).is_some());
+    store.expire(minute(150));
+    assert_eq!(store.count(), 0);
+    check_accounts(&store);
+}
+
+#[test]
 fn a_grown_update_that_finds_no_room_leaves_the_old_item_whole() {
     let now = Instant::now();
     let old = item(1, b"3:old");
-    let cost = ITEM_OVERHEAD + old.value().len();
+    let cost = ITEM_OVERHEAD + old.value().len() + old.salt().len();
     let mut store = ItemStore::new(ItemLimits {
         bytes: cost,
         ..ItemLimits::default()

@@ -1,5 +1,6 @@
 //! Bounds, expiry, families, chance, and a model.
 #![allow(clippy::unwrap_used)] // A failed unwrap is a failed test.
+#![allow(clippy::disallowed_methods)] // An instant to count from.
 
 mod model;
 

@@ -563,6 +563,26 @@ fn a_source_has_its_share_in_values_and_in_bytes() {
 }
 
 #[test]
+fn a_local_address_has_no_share_but_the_store_has_its_bounds() {
+    let limits = ValueLimits {
+        values_per_source: 2,
+        keys: 4,
+        ..ValueLimits::default()
+    };
+    let mut shelf = Shelf::new(limits);
+    let local = u32::from(Ipv4Addr::LOCALHOST);
+    for number in (1..=4).rev() {
+        let record = unsigned(number, u64::from(number), b"a").encode();
+        assert!(shelf.put_from(local, &target(number), &record).is_ok());
+    }
+    let record = unsigned(5, 5, b"a").encode();
+    let over = shelf.put_from(local, &target(5), &record);
+    assert_eq!(over.unwrap_err(), ValueError::FullStore);
+    let record = unsigned(1, 9, b"a").encode();
+    assert!(shelf.put_from(local, &target(1), &record).is_ok());
+}
+
+#[test]
 fn much_that_expires_at_once_goes_in_bounded_steps() {
     let mut shelf = shelf();
     for number in 0..=MAX_KEYS_EXPIRED_AT_ONCE as u8 {

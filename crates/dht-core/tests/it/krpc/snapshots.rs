@@ -240,6 +240,14 @@ fn items(name: &str) -> Option<Message<'static>> {
             seq: Some(1),
         }),
         "bep44/put-immutable" => put(VALUE, None),
+        "bep44/hand-over" => query(Method::HandOver {
+            put: Put {
+                token: TOKEN,
+                value: VALUE,
+                mutable: None,
+            },
+            age: 3600,
+        }),
         "bep44/put-immutable-nested" => put(b"d1:ali1ed1:b0:eee", None),
         "bep44/put-mutable" => put(VALUE, Some(mutable(1))),
         "bep44/put-mutable-salt-cas" => put(
@@ -384,7 +392,7 @@ fn extension_answers(name: &str) -> Option<Message<'static>> {
 #[test]
 fn every_packet_of_the_vectors_is_its_message_both_ways() {
     let vectors = vectors();
-    assert_eq!(vectors.len(), 54, "a vector was lost");
+    assert_eq!(vectors.len(), 55, "a vector was lost");
     for (name, bytes) in vectors {
         let expected = plain(&name)
             .or_else(|| lists(&name))

@@ -114,6 +114,8 @@ fn a_put_that_lacks_an_argument_names_it() {
         ("a.token", asking("put", "1:v0:")),
         ("a.v", asking("put", TOKEN)),
         ("a.k", put("1:k1:x")),
+        ("a.target", put(TARGET)),
+        ("a.target", put("6:target1:x")),
         ("a.sig", put(&format!("{mutable}3:seqi1e"))),
         ("a.sig", put(&format!("{mutable}3:seqi1e3:sig1:x"))),
         ("a.seq", put(&signed)),

@@ -52,6 +52,13 @@ struct Entry {
     heard: u32,
 }
 
+impl Entry {
+    /// Mutable items have a salt of one byte here.
+    fn salt_len(&self) -> usize {
+        usize::from(self.seq.is_some())
+    }
+}
+
 #[derive(Debug)]
 struct Model {
     limits: ItemLimits,
@@ -100,7 +107,7 @@ impl Model {
 fn bytes(entries: &[Entry]) -> usize {
     let costs = entries
         .iter()
-        .map(|entry| ITEM_OVERHEAD + entry.value.len());
+        .map(|entry| ITEM_OVERHEAD + entry.value.len() + entry.salt_len());
     costs.sum()
 }
 
