@@ -11,6 +11,7 @@
 mod channel_mux;
 mod dht_core;
 mod identity;
+mod nat_traversal;
 mod secure_transport;
 
 /// What a fuzz target is: it returns when all is well and panics when a promise is broken.
@@ -33,15 +34,20 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("mux_control", channel_mux::control),
     ("mux_datagram", channel_mux::datagram),
     ("mux_request", channel_mux::request),
+    ("nat_offer", nat_traversal::offer),
+    ("nat_session", nat_traversal::nat_session),
     ("peer_address", identity::peer_address),
     ("peer_argument", identity::peer_argument),
     ("publication", dht_core::publication),
     ("quic_gate", secure_transport::gate),
+    ("relay", nat_traversal::relay),
     ("saved_state", dht_core::saved_state),
     ("sealed", identity::sealed),
     ("split_joiner", dht_core::split_joiner),
+    ("stun_message", nat_traversal::stun_message),
     ("target", identity::target),
     ("target_pattern", identity::target_pattern),
+    ("turn_client", nat_traversal::turn_client),
     ("value_fields", dht_core::value_fields),
     ("value_key", dht_core::value_key),
     ("value_query", dht_core::value_query),

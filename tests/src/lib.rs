@@ -3,7 +3,8 @@
 //! [`lab`] makes hosts out of Linux network namespaces, joins them by veth pairs, bridges and
 //! emulated long links, and starts real programs inside. [`device`] puts the project's own tools
 //! on such a host, each with a home of its own. [`dht_peers`] has foreign participants of the DHT
-//! beside ours. [`mod@bench`] is the harness behind
+//! beside ours. [`home_router`] is a NAT with a real
+//! port-mapping daemon. [`mod@bench`] is the harness behind
 //! `cargo xtask bench`. The end-to-end tests are in `tests/it`.
 //!
 //! Everything needs Linux and root. Where namespaces cannot be made, [`lab::Lab::new`] says so and
@@ -33,7 +34,11 @@ pub mod device;
 pub mod dht_peers;
 pub mod dht_scale;
 #[cfg(target_os = "linux")]
+pub mod home_router;
+#[cfg(target_os = "linux")]
 pub mod lab;
+#[cfg(target_os = "linux")]
+pub mod nat_router;
 pub mod payload;
 #[cfg(target_os = "linux")]
 pub mod ssh;

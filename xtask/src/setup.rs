@@ -62,6 +62,11 @@ const NEEDS: &[Need] = &[
     ),
     need("ps", "procps", "shows that no process was left behind"),
     need(
+        "miniupnpd",
+        "miniupnpd-nftables",
+        "a home router that maps ports by UPnP, NAT-PMP and PCP",
+    ),
+    need(
         "transmission-daemon",
         "transmission-daemon",
         "a foreign node that joins the DHT",

@@ -93,6 +93,11 @@ impl ExternalAddress {
         self.believed
     }
 
+    /// Our addresses as voters see them, the oldest report first.
+    pub(crate) fn observed(&self) -> impl Iterator<Item = SocketAddr> {
+        self.votes.iter().map(|vote| vote.seen)
+    }
+
     /// Whether voters see the same port.
     pub(crate) fn mapping(&self) -> Mapping {
         let Some(believed) = self.believed else {

@@ -174,6 +174,14 @@ impl Node {
         self.side(family)?.external.believed()
     }
 
+    /// Our addresses as nodes in different networks report them, the oldest report first, believed
+    /// or not; at most 16. Behind a NAT whose ports depend on the remote they differ.
+    #[must_use]
+    pub fn observed_addresses(&self, family: Family) -> Vec<SocketAddr> {
+        self.side(family)
+            .map_or_else(Vec::new, |side| side.external.observed().collect())
+    }
+
     /// What the reports of others say about the NAT in between.
     #[must_use]
     pub fn mapping(&self, family: Family) -> Mapping {

@@ -19,8 +19,12 @@ use crate::driver::{Driver, Sockets};
 use crate::error::BuildError;
 use crate::events::MAX_QUEUED_EVENTS;
 use crate::hello::Hello;
+use crate::interfaces::Watcher;
 use crate::node::{Handle, Node, Parts};
+use crate::port_mapping::PortMapper;
+use crate::signal::Signaller;
 use crate::state::{Shared, State};
+use crate::traversal::{Ground, Sessions, Traversal};
 
 /// Data that one connection may have sent without an acknowledgement, in bytes: 8 MiB fills
 /// 200 Mbit/s over 300 ms.
@@ -35,6 +39,7 @@ pub struct NodeBuilder {
     bind: SocketAddr,
     policy: Policy,
     mdns: bool,
+    port_mapping: bool,
     dht: Option<DhtSettings>,
     sources: Vec<Arc<dyn Discovery>>,
     settings: TransportSettings,
@@ -53,6 +58,7 @@ impl NodeBuilder {
             bind: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
             policy: Policy::deny_all(),
             mdns: true,
+            port_mapping: true,
             dht: None,
             sources: Vec::new(),
             settings: TransportSettings::default(),
@@ -80,6 +86,16 @@ impl NodeBuilder {
     #[must_use]
     pub fn mdns(mut self, enabled: bool) -> Self {
         self.mdns = enabled;
+        self
+    }
+
+    /// Whether to ask the routers of the local network (PCP, NAT-PMP, UPnP) to let others in while
+    /// this device listens; nothing waits for them, and what they grant is taken back when the
+    /// node ends. Never for a node that is bound to a loopback address, nor for one that only
+    /// calls. Default yes.
+    #[must_use]
+    pub fn port_mapping(mut self, enabled: bool) -> Self {
+        self.port_mapping = enabled;
         self
     }
 
@@ -123,6 +139,9 @@ impl NodeBuilder {
         let local_addresses = sockets.local_addresses();
         let settings = self.settings.keep_alive(None).max_bidi_streams(MAX_STREAMS);
         let hello = Bytes::from(Hello { instance }.encode());
+        let mut seed = [0; 32];
+        rng.fill_bytes(&mut seed);
+        let session_rng = ChaCha20Rng::from_seed(seed);
         let noise = NoiseConfig::new(&key, hello, Box::new(rng)).map_err(configuration)?;
         let core =
             Core::new(noise, settings, SEND_WINDOW, Limits::default()).map_err(configuration)?;
@@ -143,15 +162,34 @@ impl NodeBuilder {
         let shared = Arc::new(Shared::new(own, state));
         let handle = Handle::new(shared.clone());
         let address = self.bind;
-        let driver = Driver::new(shared, sockets, dht_shared)
+        let sessions = Arc::new(Sessions::default());
+        let driver = Driver::new(shared.clone(), sockets, dht_shared, sessions.clone())
             .map_err(|source| BuildError::Bind { address, source })?;
         let driver = runtime.spawn(driver.run());
         let dht = dht.map(|starting| starting.into_handle(None));
+        let is_local = local_addresses.iter().all(|own| own.ip().is_loopback());
+        let watcher = (!is_local).then(Watcher::start);
+        let mapper = watcher.as_ref().filter(|_| self.port_mapping);
+        let mapper =
+            mapper.map(|watcher| PortMapper::new(local_addresses.clone(), watcher.changes()));
         if let Some(dht) = &dht {
-            sources.push(Arc::new(DhtDiscovery::new(dht.clone(), key)));
+            let ground = Ground {
+                bound: local_addresses.clone(),
+                dht: dht.clone(),
+                mappings: mapper.as_ref().map(PortMapper::watch),
+            };
+            let signaller = Signaller::new(dht.clone(), key.clone());
+            let traversal = Traversal::new((shared, sessions), signaller, ground, session_rng);
+            sources.push(Arc::new(traversal));
+            let discovery = DhtDiscovery::new(dht.clone(), key)
+                .on_change(watcher.as_ref().map(Watcher::changes))
+                .mappings(mapper.as_ref().map(PortMapper::watch));
+            sources.push(Arc::new(discovery));
         }
         let parts = Parts {
             dht,
+            watcher,
+            mapper,
             sources,
             local_addresses,
             driver: tokio::sync::Mutex::new(Some(driver)),

@@ -277,23 +277,10 @@ impl Attempt {
     fn on_address(&self, address: SocketAddr) -> Result<(), DialError> {
         let now = Instant::now();
         tracing::debug!(peer = %self.peer.id.short(), %address, "trying an address");
-        let result = self.shared.with(|state| {
-            if !state.dials.contains(&self.peer.id) {
-                return Ok(());
-            }
-            let attempt = match state.dials.on_address(&self.peer.id, address) {
-                Some(attempt) => attempt,
-                None => {
-                    let attempt = state.core.dial(now, &self.peer.id)?;
-                    state.dials.set_attempt(&self.peer.id, attempt);
-                    attempt
-                }
-            };
-            state
-                .core
-                .add_candidate(now, attempt, PathAddress::to(address));
-            Ok(())
-        });
+        let path = PathAddress::to(address);
+        let result = self
+            .shared
+            .with(|state| state.try_path(now, &self.peer.id, path));
         self.shared.wake.wake();
         result
     }

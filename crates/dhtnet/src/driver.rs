@@ -4,7 +4,9 @@
 mod dht;
 mod readiness;
 mod sockets;
+mod source;
 mod timer;
+mod traversal;
 
 use std::future::poll_fn;
 use std::io;
@@ -13,16 +15,21 @@ use std::task::{Context, Poll};
 use std::time::{Instant, SystemTime};
 
 use dhtnet_dht_core::krpc;
+use dhtnet_nat_traversal::stun;
 
 pub(crate) use self::dht::DhtDriver;
 use self::dht::DhtSender;
+pub(crate) use self::readiness::{More, Readable};
 pub(crate) use self::sockets::Sockets;
 use self::sockets::{Received, SendState};
+pub(crate) use self::source::source_towards;
 use self::timer::Timer;
+use self::traversal::SessionSender;
 use crate::core::Outgoing;
 use crate::dht::DhtShared;
 use crate::error::close_code;
 use crate::state::Shared;
+use crate::traversal::Sessions;
 
 /// Batches received before what is to be sent gets its turn: 32 messages of up to 64 KiB.
 const RECEIVE_ROUNDS: usize = 4;
@@ -43,6 +50,9 @@ pub(crate) struct Driver {
     /// The DHT node that shares the sockets.
     dht: Option<Arc<DhtShared>>,
     dht_sender: DhtSender,
+    /// Calls through NATs.
+    sessions: Arc<Sessions>,
+    session_sender: SessionSender,
 }
 
 impl Drop for Driver {
@@ -60,6 +70,7 @@ impl Driver {
         shared: Arc<Shared>,
         sockets: Sockets,
         dht: Option<Arc<DhtShared>>,
+        sessions: Arc<Sessions>,
     ) -> io::Result<Self> {
         let timer = Timer::new()?;
         Ok(Self {
@@ -71,6 +82,8 @@ impl Driver {
             deferred: false,
             dht,
             dht_sender: DhtSender::default(),
+            sessions,
+            session_sender: SessionSender::default(),
         })
     }
 
@@ -119,7 +132,8 @@ impl Driver {
             state.abandoned
         };
         let (dht_deadline, dht_more) = self.drive_dht(cx, now);
-        busy |= dht_more;
+        let (session_deadline, sessions_more) = self.drive_sessions(cx, now);
+        busy |= dht_more | sessions_more;
         let (more, blocked) = self.send(cx);
         busy |= more;
         self.shared.quiet.notify_waiters();
@@ -128,7 +142,7 @@ impl Driver {
         }
         let (deadline, untold) = {
             let state = self.shared.lock();
-            let deadline = [state.core.poll_timeout(), dht_deadline];
+            let deadline = [state.core.poll_timeout(), dht_deadline, session_deadline];
             (
                 deadline.into_iter().flatten().min(),
                 state.core.has_events(),
@@ -147,12 +161,18 @@ impl Driver {
             let shared = &self.shared;
             let mut state = None;
             let dht = self.dht.as_deref();
+            let sessions = &self.sessions;
             let received = self.sockets.poll_receive(cx, |from, ecn, datagram| {
                 // QUIC never begins like this: connection ids of ours have their top bit set.
                 if let Some(dht) = dht
                     && krpc::looks_like_message(&datagram)
                 {
                     dht.on_datagram(now, from.remote, from.local_ip, &datagram);
+                    return;
+                }
+                // Nor like this: QUIC sets one of the two top bits, STUN neither (RFC 9443).
+                if stun::is_stun(&datagram) {
+                    sessions.on_datagram(now, &from, &datagram);
                     return;
                 }
                 let state = state.get_or_insert_with(|| shared.lock());

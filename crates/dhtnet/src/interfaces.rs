@@ -1,8 +1,14 @@
-//! The addresses of this machine's interfaces.
+//! The addresses of this machine's interfaces, its gateways, and when they change.
+
+mod routes;
+mod watch;
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use if_addrs::IfAddr;
+
+pub(crate) use self::routes::Gateways;
+pub(crate) use self::watch::{Changes, Watcher};
 
 /// Addresses under which sockets bound to `bound` can be reached from other machines; loopback
 /// ones only when a socket is bound to one.
@@ -61,6 +67,33 @@ pub(crate) fn any_outside() -> bool {
     if_addrs::get_if_addrs().is_ok_and(|all| all.iter().any(|i| !i.is_loopback()))
 }
 
+/// The index of the interface that has this address.
+pub(crate) fn index_of_address(ip: IpAddr) -> Option<u32> {
+    let all = if_addrs::get_if_addrs().ok()?;
+    all.iter().find(|one| one.ip() == ip)?.index
+}
+
+/// Whether an address is one of the whole Internet: not private (RFC 1918, RFC 4193), shared by
+/// the customers of a provider (RFC 6598), link-local, or reserved (RFC 6890).
+pub(crate) fn is_public(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            !(v4.is_private()
+                || v4.is_loopback()
+                || v4.is_link_local()
+                || v4.is_documentation()
+                || a == 0
+                || a >= 224
+                || (a == 100 && b & 0xc0 == 64)
+                || (a == 192 && b == 0 && c == 0)
+                || (a == 198 && b & 0xfe == 18))
+        }
+        // Global unicast is 2000::/3 (RFC 4291).
+        IpAddr::V6(v6) => v6.segments()[0] & 0xe000 == 0x2000,
+    }
+}
+
 fn is_link_local_v6(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
@@ -88,6 +121,41 @@ mod tests {
         assert!(covers(&v4, "198.51.100.200".parse().unwrap()));
         assert!(!covers(&v4, "198.51.101.1".parse().unwrap()));
         assert!(!covers(&v4, "2001:db8::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn addresses_behind_a_nat_are_not_public() {
+        for public in [
+            "11.0.113.101",
+            "1.1.1.1",
+            "100.63.0.1",
+            "100.128.0.1",
+            "2001:db8::1",
+        ] {
+            assert!(is_public(public.parse().unwrap()), "{public}");
+        }
+        for other in [
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "100.64.0.1",
+            "100.127.255.1",
+            "169.254.0.1",
+            "127.0.0.1",
+            "0.0.0.0",
+            "192.0.0.8",
+            "198.19.0.1",
+            "203.0.113.7",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::1",
+            "fd00::1",
+            "fe80::1",
+            "ff02::1",
+            "::ffff:10.0.0.1",
+        ] {
+            assert!(!is_public(other.parse().unwrap()), "{other}");
+        }
     }
 
     #[test]

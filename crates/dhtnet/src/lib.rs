@@ -86,7 +86,8 @@
 //! # Left out so far
 //!
 //! NAT traversal and relays: connections need an address that can be reached. The DHT of [`dht`]
-//! finds it by the id alone, wherever the peer is.
+//! finds it by the id alone, wherever the peer is, and behind a home router that maps ports one is
+//! asked for ([`Node::port_mappings`]).
 
 mod builder;
 mod channel;
@@ -102,8 +103,11 @@ mod interfaces;
 mod listener;
 mod node;
 mod peers;
+mod port_mapping;
 mod report;
+mod signal;
 mod state;
+mod traversal;
 
 pub use dhtnet_channel_mux::{ChannelKind, ChannelRequest, DeclineCode, DeclineReason, Priority};
 pub use dhtnet_identity as identity;
@@ -119,4 +123,5 @@ pub use crate::error::{
 pub use crate::events::{Event, Events};
 pub use crate::listener::{Incoming, Listener};
 pub use crate::node::{Node, SHUTDOWN_LIMIT};
+pub use crate::port_mapping::{MappingProtocol, PortMapping};
 pub use crate::report::{ChannelReport, ConnectionReport, DropReport, PathKind, PathReport};

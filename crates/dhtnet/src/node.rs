@@ -18,7 +18,9 @@ use crate::dht::Dht;
 use crate::discovery::{Announcement, Discovery};
 use crate::error::{ConnectError, ListenError, close_code};
 use crate::events::{Event, Events};
+use crate::interfaces::Watcher;
 use crate::listener::{Incoming, Listener};
+use crate::port_mapping::{PortMapper, PortMapping, public_addresses};
 use crate::report::{ChannelReport, ConnectionReport, DropReport};
 use crate::state::{ActionOf, DialFailure, Offer, Shared, default_action};
 
@@ -71,6 +73,10 @@ pub struct Node {
 /// What only the node itself uses.
 pub(crate) struct Parts {
     pub(crate) dht: Option<Dht>,
+    /// Tells of changed addresses and routes; absent for a node bound to a loopback address.
+    pub(crate) watcher: Option<Watcher>,
+    /// Absent when it was switched off, and where the watcher is.
+    pub(crate) mapper: Option<PortMapper>,
     pub(crate) sources: Vec<Arc<dyn Discovery>>,
     pub(crate) local_addresses: Vec<SocketAddr>,
     pub(crate) driver: tokio::sync::Mutex<Option<JoinHandle<()>>>,
@@ -108,11 +114,31 @@ impl Node {
         self.parts.dht.as_ref()
     }
 
-    /// Addresses under which others may reach this device now: those of the interfaces, with the
-    /// sockets' ports. Good as hints in a [`PeerAddress`]. Loopback addresses only if the node is
-    /// bound to one.
+    /// Addresses under which others may reach this device now: those that routers have mapped,
+    /// then those of the interfaces, with the sockets' ports. Good as hints in a [`PeerAddress`].
+    /// Loopback addresses only if the node is bound to one.
     pub fn reachable_addresses(&self) -> Vec<SocketAddr> {
-        crate::interfaces::reachable(&self.parts.local_addresses)
+        let mut found: Vec<SocketAddr> = public_addresses(&self.port_mappings()).collect();
+        for address in crate::interfaces::reachable(&self.parts.local_addresses) {
+            if !found.contains(&address) {
+                found.push(address);
+            }
+        }
+        found
+    }
+
+    /// What routers have granted so far, the preferred first: nothing before this device listens,
+    /// and nothing where no router answers. Mappings of a router that is itself behind a NAT are
+    /// in the list ([`PortMapping::is_public`] tells), and are announced to nobody.
+    pub fn port_mappings(&self) -> Vec<PortMapping> {
+        let mapper = self.parts.mapper.as_ref();
+        mapper.map_or_else(Vec::new, |mapper| mapper.watch().borrow().clone())
+    }
+
+    /// Counts how often the addresses or routes of this machine changed, or it woke from sleep;
+    /// the receiver is woken each time. `None` for a node that is bound to a loopback address.
+    pub fn network_changes(&self) -> Option<tokio::sync::watch::Receiver<u64>> {
+        self.parts.watcher.as_ref().map(Watcher::changes)
     }
 
     /// Opens a channel to `peer` and waits until it is accepted, at most 30 s.
@@ -185,6 +211,9 @@ impl Node {
         let announcement = Announcement::new(self.id(), self.local_addresses());
         for source in &self.parts.sources {
             source.announce(&announcement);
+        }
+        if let Some(mapper) = &self.parts.mapper {
+            mapper.start();
         }
         Ok(Listener::new(self.handle.clone(), name.to_owned()))
     }
@@ -261,7 +290,8 @@ impl Node {
 
     /// Ends the node in good order: no new channels; what was written to channels that were
     /// finished gets [`SHUTDOWN_LIMIT`] to arrive (on a slow path wait for
-    /// [`SendHalf::flushed`](crate::SendHalf::flushed) before); peers are told; sockets are closed.
+    /// [`SendHalf::flushed`](crate::SendHalf::flushed) before); peers are told; routers get a
+    /// second to take their mappings back; sockets are closed.
     pub async fn shutdown(&self) {
         for source in &self.parts.sources {
             source.close();
@@ -278,8 +308,13 @@ impl Node {
         self.wait_until(FLUSH_LIMIT, |state| state.core.is_quiet())
             .await;
         self.close_all();
-        self.wait_until(FLUSH_LIMIT, |state| state.core.is_quiet())
-            .await;
+        let released = async {
+            if let Some(mapper) = &self.parts.mapper {
+                mapper.close().await;
+            }
+        };
+        let flushed = self.wait_until(FLUSH_LIMIT, |state| state.core.is_quiet());
+        tokio::join!(released, flushed);
         self.handle.shared().lock().abandoned = true;
         self.handle.shared().wake.wake();
         if let Some(driver) = self.parts.driver.lock().await.take() {

@@ -17,7 +17,8 @@ use tokio::sync::{Notify, broadcast};
 use self::channels::ChannelTable;
 pub(crate) use self::dials::{DialFailure, Dials};
 pub(crate) use self::listeners::{ActionOf, Listeners, Offer, default_action};
-use crate::core::{ConnectionKey, Core, CoreEvent};
+use crate::core::path::PathAddress;
+use crate::core::{ConnectionKey, Core, CoreEvent, DialError};
 use crate::error::{EndReason, close_code};
 use crate::events::Event;
 use crate::hello::Hello;
@@ -248,6 +249,29 @@ impl State {
             let message = format!("the peer is up, but not waiting for {}", request.name);
             return Err(DeclineReason::new(DeclineCode::NoListener, message));
         }
+        Ok(())
+    }
+
+    /// Tries a way to a peer that somebody waits for: begins the handshake with the first, adds
+    /// the others to the race.
+    pub(crate) fn try_path(
+        &mut self,
+        now: Instant,
+        peer: &DeviceId,
+        path: PathAddress,
+    ) -> Result<(), DialError> {
+        if !self.dials.contains(peer) {
+            return Ok(());
+        }
+        let attempt = match self.dials.on_address(peer, path.remote) {
+            Some(attempt) => attempt,
+            None => {
+                let attempt = self.core.dial(now, peer)?;
+                self.dials.set_attempt(peer, attempt);
+                attempt
+            }
+        };
+        self.core.add_candidate(now, attempt, path);
         Ok(())
     }
 

@@ -11,6 +11,7 @@
 //! | [`device_id`] | the public key, checked; its 56-character text form with checksum and version |
 //! | [`device_key`] | the secret key: signatures, the Noise static key, derived secrets, PKCS#8 |
 //! | [`sealed`] | bytes encrypted to a device by its id alone |
+//! | [`relay_password`] | the password of a device at a relay, agreed on by their keys |
 //! | [`noise`] | the primitives and static keys of Noise, shared with the transport |
 //! | [`key_file`] | the file of that key: mode 0600, created atomically, never overwritten |
 //! | [`peer_address`] | how users name a peer: id, `id@ip:port,…`, or alias |
@@ -79,6 +80,7 @@ pub mod key_file;
 pub mod noise;
 pub mod peer_address;
 pub mod policy;
+pub mod relay_password;
 pub mod sealed;
 pub mod target;
 

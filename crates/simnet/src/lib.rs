@@ -3,6 +3,9 @@
 //! A [`Network`] is many machines that send each other datagrams: 100,000 and more in one thread,
 //! with a delay for each pair, losses, NATs, deaths and partitions.
 //!
+//! An [`Internet`] is a few hosts with many sockets each and, between them, routers: NATs of every
+//! kind (RFC 4787), one behind the other if need be, firewalls, and walls that let no UDP through.
+//!
 //! A [`Link`] is one direction of a path: packets enter with [`Link::send`], wait in a bounded
 //! queue, leave at the line rate, travel for the one-way delay, and come out of
 //! [`Link::poll_delivery`] when the [`Clock`] reaches their arrival. On the way they can be lost
@@ -37,12 +40,17 @@
 
 mod clock;
 mod config;
+mod internet;
 mod link;
 mod network;
 mod rng;
 
 pub use clock::Clock;
 pub use config::{LinkConfig, LossBursts, Queue};
+pub use internet::{
+    Endpoint, HostId, Internet, NatFiltering, NatMapping, NatModel, NatPorts, Packet, Place,
+    RouterConfig, RouterId, STREAM_PORT,
+};
 pub use link::{Delivery, Fate, Link, LinkStats};
 pub use network::{
     Machine, MachineId, Nat, Network, NetworkConfig, NetworkStats, Traffic, Transmit,

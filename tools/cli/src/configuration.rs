@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn values_of_every_kind_become_arguments() {
-        let text = "bind = '127.0.0.1:4433'\ntimeout = 5\nno-mdns = true\n\
+        let text = "bind = '127.0.0.1:4433'\ntimeout = 5\nno-mdns = true\nno-portmap = true\n\
                     allow = ['home', 'work']\n\
                     [dnc]\nallow-target = ['a:1', 'b:2']\n";
         assert_eq!(
@@ -236,6 +236,7 @@ mod tests {
                 setting("bind", &["127.0.0.1:4433"]),
                 setting("allow-target", &["a:1", "b:2"]),
                 setting("no-mdns", &["true"]),
+                setting("no-portmap", &["true"]),
                 setting("timeout", &["5"]),
             ]
         );

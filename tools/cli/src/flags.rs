@@ -65,6 +65,21 @@ pub struct NetworkFlags {
         value_parser = BoolishValueParser::new()
     )]
     pub no_mdns: bool,
+
+    /// Do not ask the router to let others in while listening (PCP, NAT-PMP, UPnP)
+    #[arg(
+        long,
+        value_name = "BOOL",
+        env = "DHTNET_NO_PORTMAP",
+        action = ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        default_value = "false",
+        hide_possible_values = true,
+        value_parser = BoolishValueParser::new()
+    )]
+    pub no_portmap: bool,
 }
 
 impl NetworkFlags {
@@ -205,6 +220,8 @@ mod tests {
         assert!(tool.listen && tool.policy.anonymous && !tool.network.no_mdns);
         assert_eq!(tool.output.verbosity(), Verbosity::Verbose);
         assert_eq!(tool.peer.as_deref(), Some("peer"));
+        let tool = Tool::try_parse_from(["t", "-l", "--no-portmap", "peer"]).unwrap();
+        assert!(tool.network.no_portmap && tool.peer.as_deref() == Some("peer"));
         let tool = Tool::try_parse_from(["t", "-al", "--no-mdns", "peer"]).unwrap();
         assert!(tool.listen && tool.policy.anonymous && tool.network.no_mdns);
         assert_eq!(tool.peer.as_deref(), Some("peer"));
@@ -215,6 +232,7 @@ mod tests {
         let tool = Tool::try_parse_from(["t"]).unwrap();
         assert_eq!(tool.network.dht.bind, "[::]:0".parse().unwrap());
         assert_eq!(tool.network.connect_limit(), Duration::from_secs(30));
+        assert!(!tool.network.no_mdns && !tool.network.no_portmap);
         assert!(tool.policy.allow.is_empty() && !tool.policy.anonymous);
         assert_eq!(tool.output.verbosity(), Verbosity::Normal);
     }

@@ -65,7 +65,8 @@ impl NetworkFlags {
         let mut node = Node::builder(key)
             .bind(self.dht.bind)
             .policy(policy)
-            .mdns(!self.no_mdns);
+            .mdns(!self.no_mdns)
+            .port_mapping(!self.no_portmap);
         if let Some(settings) = self.dht.settings(home, role)? {
             node = node.dht(settings);
         }

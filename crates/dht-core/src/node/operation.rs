@@ -145,7 +145,7 @@ impl Operation {
         if self.task.stores() {
             let answered: usize = self.lookups().map(|lookup| lookup.closest().count()).sum();
             let late: usize = self.lookups().map(Lookup::stragglers).sum();
-            return late > 0 && (answered == 0 || late >= MANY_LATE.max(answered));
+            return late > 0 && (answered == 0 || late >= MANY_LATE.max(answered * 2));
         }
         let searches_in_vain = self.task.seeks() && !self.found;
         searches_in_vain && self.lookups().any(|lookup| lookup.stragglers() > 0)

@@ -132,6 +132,8 @@ impl Wire {
         };
         let mut payload = Vec::new();
         message.encode(&mut payload);
+        let name = String::from_utf8_lossy(method.name());
+        tracing::trace!(to = %asked.address, %name, given_up = ?patience.given_up, "asks");
         self.send(asked.address, None, payload);
         true
     }

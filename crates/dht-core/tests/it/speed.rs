@@ -85,5 +85,5 @@ fn when_all_answers_are_late_at_once_nothing_is_concluded_from_it() {
         node.put_immutable(now, b"5:other", Scope::Network).unwrap()
     });
     let outcome = net.finish(3, put);
-    assert!(outcome.acknowledged >= 3, "{outcome:?}");
+    assert!(outcome.acknowledged >= 2, "{outcome:?}");
 }

@@ -32,11 +32,22 @@ const SILENCE_BEFORE_MOVE: Duration = Duration::from_secs(1);
 /// program that is started again has its port back by then.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(2);
 
-/// One way to a peer: its address, and the local address to send from when that is known.
+/// Which of the node's own ends a datagram uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Via {
+    /// The socket of the family, shared by everything.
+    Shared,
+    /// A socket opened to punch a hole, by its number.
+    Extra(u16),
+}
+
+/// One way to a peer: its address, the end of ours, and the local address to send from when that
+/// is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PathAddress {
     pub(crate) remote: SocketAddr,
     pub(crate) local_ip: Option<IpAddr>,
+    pub(crate) via: Via,
 }
 
 impl PathAddress {
@@ -44,7 +55,13 @@ impl PathAddress {
         Self {
             remote,
             local_ip: None,
+            via: Via::Shared,
         }
+    }
+
+    /// Whether both lead the same way; the local address is the system's choice.
+    pub(crate) fn is_same_path(&self, other: &Self) -> bool {
+        self.remote == other.remote && self.via == other.via
     }
 }
 
@@ -130,7 +147,7 @@ impl Paths {
                 candidates,
                 first_flight,
             } => {
-                let known = candidates.iter().any(|c| c.remote == address.remote);
+                let known = candidates.iter().any(|c| c.is_same_path(&address));
                 if known || candidates.len() >= MAX_CANDIDATES {
                     return Vec::new();
                 }
@@ -153,7 +170,7 @@ impl Paths {
     /// Whether `from` is the address in use, so that nothing needs to be proved about it.
     pub(crate) fn is_current(&self, from: &PathAddress) -> bool {
         self.current()
-            .is_some_and(|current| current.remote == from.remote)
+            .is_some_and(|current| current.is_same_path(from))
     }
 
     /// Notes a datagram from `from`; `authenticated` says that its AEAD was valid and fresh.
@@ -164,7 +181,7 @@ impl Paths {
         authenticated: bool,
     ) -> PathChange {
         let change = match &self.stage {
-            Stage::Settled { current, .. } if current.remote == from.remote => PathChange::None,
+            Stage::Settled { current, .. } if current.is_same_path(&from) => PathChange::None,
             Stage::Racing { .. } if authenticated => PathChange::Settled,
             Stage::Settled { last_heard, .. }
                 if authenticated

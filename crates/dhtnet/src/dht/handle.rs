@@ -170,6 +170,12 @@ impl Dht {
         self.inner.shared.lock().node.external_address(family)
     }
 
+    /// This node's addresses as others report them, the oldest report first; at most 16. Reports
+    /// of few, and of liars, are among them.
+    pub fn observed(&self, family: Family) -> Vec<SocketAddr> {
+        self.inner.shared.lock().node.observed_addresses(family)
+    }
+
     /// Waits until lookups work: the neighbourhood in at least one family is known. A node that
     /// was given nobody to ask is ready at once: it begins a network. Cancel-safe.
     ///

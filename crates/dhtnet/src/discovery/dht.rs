@@ -11,12 +11,15 @@ use dhtnet_dht_core::item::ItemSigner;
 use dhtnet_dht_core::node::Item;
 use dhtnet_identity::{DeviceKey, PeerAddress};
 use futures_util::StreamExt;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::{Announcement, Discovery, Lookup};
 use crate::dht::Dht;
 use crate::dht::presence;
-use crate::interfaces;
+use crate::interfaces::{self, Changes};
+use crate::port_mapping::{Mappings, public_addresses};
 
 /// Waits before the record is looked for again: a device that starts at this moment has its
 /// record out within a few seconds.
@@ -27,16 +30,23 @@ const RETRIES: [Duration; 4] = [
     Duration::from_secs(4),
 ];
 
-/// How often the own addresses are looked at.
+/// How often the own addresses are looked at when nothing tells of a change: what others see of
+/// this device changes without a word.
 const WATCH: Duration = Duration::from_secs(5);
 
 /// Another try when no node took the record.
 const RETRY: Duration = Duration::from_secs(3);
 
+/// Least time between two records: their numbers are seconds, and nodes take no other record with
+/// the same number.
+const SPACING: Duration = Duration::from_secs(1);
+
 /// Presence records, looked up and kept.
 pub(crate) struct DhtDiscovery {
     dht: Dht,
     signer: ItemSigner,
+    changes: Option<Changes>,
+    mappings: Option<Mappings>,
     announcing: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -51,8 +61,22 @@ impl DhtDiscovery {
         Self {
             dht,
             signer: ItemSigner::from(key),
+            changes: None,
+            mappings: None,
             announcing: Mutex::new(None),
         }
+    }
+
+    /// Looks at the own addresses again at each change of the network.
+    pub(crate) fn on_change(mut self, changes: Option<Changes>) -> Self {
+        self.changes = changes;
+        self
+    }
+
+    /// Announces what routers have mapped, as it changes.
+    pub(crate) fn mappings(mut self, mappings: Option<Mappings>) -> Self {
+        self.mappings = mappings;
+        self
     }
 }
 
@@ -100,8 +124,13 @@ impl Discovery for DhtDiscovery {
         if let Some(before) = announcing.take() {
             before.abort();
         }
-        let keep = keep_announced(self.dht.clone(), self.signer.clone(), own.addresses.clone());
-        *announcing = Some(tokio::spawn(keep));
+        let own = Own {
+            dht: self.dht.clone(),
+            bound: own.addresses.clone(),
+            changes: self.changes.clone(),
+            mappings: self.mappings.clone(),
+        };
+        *announcing = Some(tokio::spawn(keep_announced(own, self.signer.clone())));
     }
 
     fn close(&self) {
@@ -122,19 +151,24 @@ impl Drop for DhtDiscovery {
 }
 
 /// Stores the record, and again when an address changes or its time is over.
-async fn keep_announced(dht: Dht, signer: ItemSigner, bound: Vec<SocketAddr>) {
-    let mut stored: Option<(Vec<SocketAddr>, tokio::time::Instant)> = None;
+async fn keep_announced(mut own: Own, signer: ItemSigner) {
+    let mut stored: Option<(Vec<SocketAddr>, Instant)> = None;
+    let mut tried: Option<Instant> = None;
     loop {
-        let addresses = own_addresses(&dht, &bound);
+        if let Some(tried) = tried {
+            tokio::time::sleep_until(tried + SPACING).await;
+        }
+        let addresses = own.addresses();
         let is_due = stored
             .as_ref()
             .is_none_or(|(before, at)| *before != addresses || at.elapsed() >= presence::REFRESH);
         let mut wait = WATCH;
         if is_due && !addresses.is_empty() {
-            match store(&dht, &signer, &addresses).await {
+            tried = Some(Instant::now());
+            match store(&own.dht, &signer, &addresses).await {
                 Ok(nodes) => {
                     tracing::debug!(nodes, ?addresses, "presence record stored");
-                    stored = Some((addresses, tokio::time::Instant::now()));
+                    stored = Some((addresses, Instant::now()));
                 }
                 Err(reason) => {
                     tracing::debug!(%reason, "presence record not stored yet");
@@ -142,8 +176,23 @@ async fn keep_announced(dht: Dht, signer: ItemSigner, bound: Vec<SocketAddr>) {
                 }
             }
         }
-        tokio::time::sleep(wait).await;
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = next(&mut own.changes) => {}
+            () = next(&mut own.mappings) => {}
+        }
     }
+}
+
+/// Waits for a change; for ever when nothing tells of any.
+async fn next<T>(changes: &mut Option<watch::Receiver<T>>) {
+    if let Some(receiver) = changes {
+        if receiver.changed().await.is_ok() {
+            return;
+        }
+        *changes = None;
+    }
+    std::future::pending::<()>().await;
 }
 
 /// Stores a record; how many nodes took it.
@@ -159,17 +208,30 @@ async fn store(dht: &Dht, signer: &ItemSigner, addresses: &[SocketAddr]) -> Resu
     Ok(stored.acknowledged)
 }
 
-/// Where this device can be reached: what others see, and its interfaces.
-fn own_addresses(dht: &Dht, bound: &[SocketAddr]) -> Vec<SocketAddr> {
-    let external = Family::ALL
-        .into_iter()
-        .filter_map(|family| dht.external(family));
-    let mut addresses: Vec<SocketAddr> = external.collect();
-    for address in interfaces::reachable(bound) {
-        if !addresses.contains(&address) {
-            addresses.push(address);
+/// Where this device can be reached, and what tells that it changed.
+struct Own {
+    dht: Dht,
+    bound: Vec<SocketAddr>,
+    changes: Option<Changes>,
+    mappings: Option<Mappings>,
+}
+
+impl Own {
+    /// What routers have mapped, what others see, and the interfaces.
+    fn addresses(&self) -> Vec<SocketAddr> {
+        let mut addresses = Vec::new();
+        if let Some(mappings) = &self.mappings {
+            addresses.extend(public_addresses(&mappings.borrow()));
         }
+        let external = Family::ALL
+            .into_iter()
+            .filter_map(|family| self.dht.external(family));
+        for address in external.chain(interfaces::reachable(&self.bound)) {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        addresses.truncate(presence::MAX_ADDRESSES);
+        addresses
     }
-    addresses.truncate(presence::MAX_ADDRESSES);
-    addresses
 }

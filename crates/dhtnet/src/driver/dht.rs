@@ -103,8 +103,8 @@ impl DhtSender {
                 segment: None,
                 ecn: None,
                 destinations: Destinations::One(PathAddress {
-                    remote: transmit.destination,
                     local_ip: transmit.local_ip,
+                    ..PathAddress::to(transmit.destination)
                 }),
             };
             if sockets.poll_send(cx, &outgoing, &transmit.payload) == SendState::Full {

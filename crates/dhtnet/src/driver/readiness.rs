@@ -18,30 +18,30 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// Types that own one descriptor, return always that one, and close it only when dropped.
-pub(super) trait OwnsDescriptor: AsRawFd {}
+pub(crate) trait OwnsDescriptor: AsRawFd {}
 
 impl OwnsDescriptor for UdpSocket {}
 impl OwnsDescriptor for OwnedFd {}
 
 /// A descriptor that wakes the task when it becomes readable.
-pub(super) struct Readable<T: OwnsDescriptor>(AsyncFd<T>);
+pub(crate) struct Readable<T: OwnsDescriptor>(AsyncFd<T>);
 
 impl<T: OwnsDescriptor> Readable<T> {
     /// Must be called inside a runtime; `inner` must be non-blocking.
-    pub(super) fn new(inner: T) -> io::Result<Self> {
+    pub(crate) fn new(inner: T) -> io::Result<Self> {
         // SAFETY: `OwnsDescriptor` is implemented only for types that keep their descriptor open
         // and unchanged until they are dropped, which is when the AsyncFd is.
         let watched = unsafe { AsyncFd::register_with_interest(inner, Interest::READABLE) };
         Ok(Self(watched.map_err(|failed| failed.into_parts().1)?))
     }
 
-    pub(super) fn inner(&self) -> &T {
+    pub(crate) fn inner(&self) -> &T {
         self.0.get_ref()
     }
 
     /// Reads when there is something to read. `read` tells with its second value whether there
     /// may be more; if not, the next call waits for what arrives from here on.
-    pub(super) fn poll_read<R>(
+    pub(crate) fn poll_read<R>(
         &self,
         cx: &mut Context<'_>,
         mut read: impl FnMut(&T) -> io::Result<(R, More)>,
@@ -63,7 +63,7 @@ impl<T: OwnsDescriptor> Readable<T> {
 
 /// Whether a read found everything there was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum More {
+pub(crate) enum More {
     Perhaps,
     No,
 }

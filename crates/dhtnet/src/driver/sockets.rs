@@ -1,6 +1,7 @@
 //! The UDP sockets: one for each family, batches in and out.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -13,7 +14,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::readiness::{More, Readable, Writable};
 use crate::core::Outgoing;
-use crate::core::path::PathAddress;
+use crate::core::path::{PathAddress, Via};
 use crate::error::BuildError;
 
 /// Socket buffers asked for, in bytes; the system may give less. At 1 GB/s this is 4 ms of data,
@@ -25,6 +26,10 @@ const MESSAGE_LEN: usize = 1 << 16;
 
 /// Reports taken from the system's error queue at once.
 const MAX_REPORTS: usize = 16;
+
+/// Reports that may stand in the way of one datagram. Each failed sending takes one away, and
+/// candidates that lead nowhere make a few at once.
+const MAX_STALE_REPORTS: usize = 8;
 
 /// Ports tried for a second family when the system chose the first's.
 const PORT_TRIES: usize = 16;
@@ -53,9 +58,10 @@ struct OneSocket {
     local: SocketAddr,
 }
 
-/// One socket for each family that is in use.
+/// One socket for each family that is in use, and those that punching holes needs for a while.
 pub(crate) struct Sockets {
     all: Vec<OneSocket>,
+    extra: BTreeMap<u16, OneSocket>,
     refused: Vec<IpAddr>,
 }
 
@@ -93,8 +99,42 @@ impl Sockets {
         };
         Ok(Self {
             all,
+            extra: BTreeMap::new(),
             refused: Vec::new(),
         })
+    }
+
+    /// Opens another socket of the family and with the local address of the shared one, on a port
+    /// that the system chooses. Its datagrams are told apart by `number`.
+    pub(super) fn open_extra(&mut self, number: u16, ipv4: bool) -> io::Result<()> {
+        let shared = self.all.iter().find(|s| s.local.is_ipv4() == ipv4);
+        let Some(shared) = shared else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
+        let socket = OneSocket::bind_small(SocketAddr::new(shared.local.ip(), 0))?;
+        self.extra.insert(number, socket);
+        Ok(())
+    }
+
+    /// Gives an extra socket the buffers of one that carries data.
+    pub(super) fn enlarge_extra(&mut self, number: u16) {
+        if let Some(socket) = self.extra.get(&number) {
+            socket.enlarge();
+        }
+    }
+
+    pub(super) fn close_extra(&mut self, number: u16) {
+        self.extra.remove(&number);
+    }
+
+    fn socket(&mut self, to: &PathAddress) -> Option<&mut OneSocket> {
+        match to.via {
+            Via::Shared => {
+                let mut all = self.all.iter_mut();
+                all.find(|s| s.local.is_ipv4() == to.remote.is_ipv4())
+            }
+            Via::Extra(number) => self.extra.get_mut(&number),
+        }
     }
 
     pub(crate) fn local_addresses(&self) -> Vec<SocketAddr> {
@@ -126,7 +166,10 @@ impl Sockets {
         each: &mut impl FnMut(PathAddress, Option<EcnCodepoint>, BytesMut),
     ) -> Received {
         let mut received = Received::Nothing;
-        for socket in &mut self.all {
+        let shared = self.all.iter().map(|socket| (Via::Shared, socket));
+        let extra = self.extra.iter();
+        let extra = extra.map(|(number, socket)| (Via::Extra(*number), socket));
+        for (via, socket) in shared.chain(extra) {
             let count = match socket.poll_batch(cx, &mut batch.buffer, &mut batch.metas) {
                 Poll::Ready(Ok(count)) => count,
                 // A report about what was sent before; there may be more to receive.
@@ -144,6 +187,7 @@ impl Sockets {
                 let from = PathAddress {
                     remote: meta.addr,
                     local_ip: meta.dst_ip,
+                    via,
                 };
                 // One copy into memory that the datagrams of the message share.
                 let mut rest = BytesMut::from(&message[..meta.len]);
@@ -169,11 +213,8 @@ impl Sockets {
         buffer: &[u8],
     ) -> SendState {
         for to in outgoing.destinations.as_slice() {
-            let Some(socket) = self
-                .all
-                .iter_mut()
-                .find(|s| s.local.is_ipv4() == to.remote.is_ipv4())
-            else {
+            let mut reports = Vec::new();
+            let Some(socket) = self.socket(to) else {
                 continue;
             };
             let transmit = Transmit {
@@ -184,12 +225,15 @@ impl Sockets {
                 src_ip: to.local_ip,
             };
             let mut sent = socket.poll_send(cx, &transmit);
-            if let Poll::Ready(Err(error)) = &sent
-                && error.kind() == io::ErrorKind::ConnectionRefused
-            {
-                // The report of an earlier datagram took the place of this one.
-                socket.take_reports(&mut self.refused);
-                sent = socket.poll_send(cx, &transmit);
+            for _ in 0..MAX_STALE_REPORTS {
+                match &sent {
+                    Poll::Ready(Err(error)) if is_report(error) => {
+                        // What became of an earlier datagram is said in place of sending this one.
+                        socket.take_reports(&mut reports);
+                        sent = socket.poll_send(cx, &transmit);
+                    }
+                    _ => break,
+                }
             }
             match sent {
                 Poll::Ready(Ok(())) => {}
@@ -198,6 +242,7 @@ impl Sockets {
                 }
                 Poll::Pending => return SendState::Full,
             }
+            self.refused.append(&mut reports);
         }
         SendState::Gone
     }
@@ -205,6 +250,20 @@ impl Sockets {
 
 impl OneSocket {
     fn bind(address: SocketAddr) -> io::Result<Self> {
+        let one = Self::bind_small(address)?;
+        one.enlarge();
+        Ok(one)
+    }
+
+    fn enlarge(&self) {
+        // Smaller buffers cost speed, not function.
+        let socket = socket2::SockRef::from(self.io.inner());
+        let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
+        let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+    }
+
+    /// A socket with the system's usual buffers.
+    fn bind_small(address: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(
             Domain::for_address(address),
             Type::DGRAM,
@@ -215,9 +274,6 @@ impl OneSocket {
         }
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
-        // Smaller buffers cost speed, not function.
-        let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
-        let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
         let io = UdpSocket::from(socket);
         let state = UdpSocketState::new(UdpSockRef::from(&io))?;
         // Without these reports a dead peer is noticed by its silence alone.
@@ -311,6 +367,17 @@ fn bind_both(port: u16) -> io::Result<Vec<OneSocket>> {
         }
     }
     Err(last.unwrap_or_else(|| io::ErrorKind::AddrInUse.into()))
+}
+
+/// Whether the system may have meant an earlier datagram: what routers and hosts report.
+fn is_report(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::PermissionDenied
+    )
 }
 
 fn ecn_in(ecn: quinn_udp::EcnCodepoint) -> EcnCodepoint {

@@ -55,7 +55,7 @@ impl NetworkConfig {
 
     /// The travel time of one datagram between `a` and `b`, jitter included; none when it is
     /// lost. The part that belongs to the pair is drawn from `seed`, the rest from `rng`.
-    pub(super) fn travel(&self, a: IpAddr, b: IpAddr, seed: u64, rng: &mut Rng) -> Option<u64> {
+    pub(crate) fn travel(&self, a: IpAddr, b: IpAddr, seed: u64, rng: &mut Rng) -> Option<u64> {
         // Always both, so that one setting does not shift the dice of the other.
         let lost = rng.chance(self.loss);
         let jitter = self.jitter.mul_f64(rng.unit());

@@ -14,12 +14,12 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    pub(super) fn count_sent(&mut self, bytes: usize) {
+    pub(crate) fn count_sent(&mut self, bytes: usize) {
         self.sent += 1;
         self.sent_bytes += bytes as u64;
     }
 
-    pub(super) fn count_received(&mut self, bytes: usize) {
+    pub(crate) fn count_received(&mut self, bytes: usize) {
         self.received += 1;
         self.received_bytes += bytes as u64;
     }

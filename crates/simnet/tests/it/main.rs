@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod chances;
+mod internet;
 mod line;
 mod network;

@@ -1,0 +1,280 @@
+//! Calls through NATs: two devices tell each other by the DHT where they are, open their NATs
+//! towards each other, and what works becomes a path to race or to move to.
+//!
+//! The sessions live behind a lock of their own ([`Sessions`]); the driver moves their datagrams,
+//! time and sockets. Here are the two tasks around them: calling, and answering calls.
+
+mod ground;
+mod sessions;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use dhtnet_identity::{DeviceId, PeerAddress};
+use dhtnet_nat_traversal::offer::{Offer, ReplayWindow, SessionId, Wish};
+use dhtnet_nat_traversal::punch::Role;
+use dhtnet_nat_traversal::session::Session;
+use futures_util::StreamExt;
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
+use tokio::task::JoinHandle;
+
+pub(crate) use self::ground::Ground;
+pub(crate) use self::sessions::{Order, Sessions};
+use crate::discovery::{Announcement, Discovery, Lookup};
+use crate::signal::{ANSWER, OFFER, Signal, Signaller, answer_to, offers_to};
+use crate::state::Shared;
+
+/// How often an offer is left again while nobody took it.
+const OFFER_RETRY: Duration = Duration::from_millis(500);
+
+/// Another try to listen for offers, when the DHT could not be reached.
+const LISTEN_RETRY: Duration = Duration::from_secs(5);
+
+/// Offers of peers that are answered in a minute. Each costs a look at the policy before, and at
+/// most a session after; a peer that is let in needs a few.
+const MAX_OFFERS_PER_MINUTE: usize = 120;
+
+/// Calls other devices through NATs, and answers their calls.
+#[derive(Clone)]
+pub(crate) struct Traversal(Arc<Parts>);
+
+struct Parts {
+    own: DeviceId,
+    shared: Arc<Shared>,
+    sessions: Arc<Sessions>,
+    signaller: Signaller,
+    ground: Ground,
+    rng: Mutex<ChaCha20Rng>,
+    answering: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        stop(&self.answering);
+    }
+}
+
+fn stop(task: &Mutex<Option<JoinHandle<()>>>) {
+    let mut task = task.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(task) = task.take() {
+        task.abort();
+    }
+}
+
+impl fmt::Debug for Traversal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Traversal({})", self.0.own.short())
+    }
+}
+
+impl Traversal {
+    pub(crate) fn new(
+        (shared, sessions): (Arc<Shared>, Arc<Sessions>),
+        signaller: Signaller,
+        ground: Ground,
+        rng: ChaCha20Rng,
+    ) -> Self {
+        Self(Arc::new(Parts {
+            own: shared.own,
+            shared,
+            sessions,
+            signaller,
+            ground,
+            rng: Mutex::new(rng),
+            answering: Mutex::new(None),
+        }))
+    }
+}
+
+impl Parts {
+    fn rng(&self) -> ChaCha20Rng {
+        let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seed = [0; 32];
+        rng.fill_bytes(&mut seed);
+        ChaCha20Rng::from_seed(seed)
+    }
+
+    /// A session with all that is known of the ground here.
+    fn session(&self, peer: &DeviceId, id: SessionId, rng: &mut ChaCha20Rng) -> Session {
+        let mut seed = [0; 32];
+        rng.fill_bytes(&mut seed);
+        let mut session = Session::new(Instant::now(), Role::of(&self.own, peer), id, seed);
+        session.set_nat(self.ground.nat());
+        for (candidate, socket) in self.ground.candidates() {
+            session.add_candidate(candidate, socket);
+        }
+        session
+    }
+
+    /// Leaves an offer for `peer`, listens for the answer, and ends with the session.
+    async fn call(self: Arc<Self>, peer: DeviceId) {
+        if self.signaller.ready().await.is_err() {
+            return;
+        }
+        let mut rng = self.rng();
+        let id = SessionId::random(&mut rng);
+        let session = self.session(&peer, id, &mut rng);
+        let offer = session.offer(SystemTime::now(), Wish::Connect);
+        let place = answer_place(&offer);
+        let Some(call) = self.sessions.insert(peer, session) else {
+            tracing::debug!(peer = %peer.short(), "too many calls at once");
+            return;
+        };
+        tracing::debug!(peer = %peer.short(), candidates = offer.candidates.len(), "calling through the DHT");
+        let send = self.send((offers_to(&peer), OFFER), peer, offer.encode(), rng);
+        let receive = async {
+            let Ok(mut answers) = self.signaller.receive(place, ANSWER).await else {
+                return;
+            };
+            while let Some(Signal { sender, message }) = answers.next().await {
+                match Offer::decode(&message) {
+                    Ok(answer) if sender == peer => {
+                        tracing::debug!(peer = %peer.short(), candidates = answer.candidates.len(), "the call was answered");
+                        self.sessions.handle_offer(Instant::now(), id, answer);
+                        self.shared.wake.wake();
+                    }
+                    Ok(_) => tracing::debug!("an answer of somebody else"),
+                    Err(error) => tracing::debug!(%error, "an answer that cannot be read"),
+                }
+            }
+        };
+        let conversation = async { tokio::join!(send, receive) };
+        tokio::select! {
+            _ = conversation => {}
+            () = call.over() => {}
+        }
+        call.over().await;
+    }
+
+    async fn send(
+        &self,
+        place: (dhtnet_dht_core::Id, dhtnet_dht_core::value::ValueType),
+        recipient: DeviceId,
+        message: Vec<u8>,
+        mut rng: ChaCha20Rng,
+    ) {
+        loop {
+            let sent = self
+                .signaller
+                .send(place, &recipient, message.clone(), &mut rng)
+                .await;
+            match sent {
+                Ok(nodes) => {
+                    tracing::debug!(peer = %recipient.short(), nodes, "message left in the DHT");
+                    return;
+                }
+                Err(error) => {
+                    tracing::debug!(peer = %recipient.short(), %error, "message not left yet");
+                }
+            }
+            tokio::time::sleep(OFFER_RETRY).await;
+        }
+    }
+
+    /// Answers offers for as long as the node listens.
+    async fn answer_offers(self: Arc<Self>) {
+        let mut replays = ReplayWindow::default();
+        loop {
+            let place = offers_to(&self.own);
+            if let Ok(mut offers) = self.signaller.receive(place, OFFER).await {
+                let mut minute = (Instant::now(), 0);
+                while let Some(signal) = offers.next().await {
+                    if minute.0.elapsed() > Duration::from_secs(60) {
+                        minute = (Instant::now(), 0);
+                    }
+                    minute.1 += 1;
+                    if minute.1 <= MAX_OFFERS_PER_MINUTE {
+                        self.on_offer(&mut replays, signal);
+                    }
+                }
+            }
+            tokio::time::sleep(LISTEN_RETRY).await;
+        }
+    }
+
+    fn on_offer(self: &Arc<Self>, replays: &mut ReplayWindow, signal: Signal) {
+        let Signal { sender, message } = signal;
+        let offer = match Offer::decode(&message) {
+            Ok(offer) if offer.wish == Wish::Connect => offer,
+            Ok(_) => return,
+            Err(error) => {
+                tracing::debug!(peer = %sender.short(), %error, "an offer that cannot be read");
+                return;
+            }
+        };
+        let wall = SystemTime::now();
+        // Nothing is sent anywhere for who may not come in.
+        let admits = self.shared.lock().policy.admits_at(&sender, wall);
+        if !admits.is_allowed() {
+            tracing::debug!(peer = %sender.short(), "a call of somebody who is not allowed in");
+            return;
+        }
+        if let Err(refused) = replays.admit(wall, &sender, &offer) {
+            tracing::debug!(peer = %sender.short(), %refused, "a call that is not answered");
+            return;
+        }
+        let mut rng = self.rng();
+        let mut session = self.session(&sender, offer.session, &mut rng);
+        let answer = session.offer(wall, Wish::Answer);
+        let place = answer_place(&offer);
+        tracing::debug!(peer = %sender.short(), candidates = offer.candidates.len(), "answering a call");
+        session.handle_offer(Instant::now(), offer);
+        let Some(call) = self.sessions.insert(sender, session) else {
+            tracing::debug!(peer = %sender.short(), "too many calls at once");
+            return;
+        };
+        self.shared.wake.wake();
+        let parts = self.clone();
+        tokio::spawn(async move {
+            let send = parts.send((place, ANSWER), sender, answer.encode(), rng);
+            tokio::select! {
+                () = send => {}
+                () = call.over() => {}
+            }
+            call.over().await;
+        });
+    }
+}
+
+/// Where the answer to an offer lies: who knows the offer knows it.
+fn answer_place(offer: &Offer) -> dhtnet_dht_core::Id {
+    let mut secret = offer.session.0.to_vec();
+    secret.extend(offer.credentials.password().as_bytes());
+    answer_to(&secret)
+}
+
+impl Discovery for Traversal {
+    fn name(&self) -> &'static str {
+        "a call through the DHT"
+    }
+
+    /// Finds no addresses: what works goes to the race by itself. Lasts as long as it tries.
+    fn lookup(&self, peer: &PeerAddress) -> Lookup {
+        let calling = self.0.clone().call(peer.id);
+        futures_util::stream::once(calling)
+            .filter_map(|()| std::future::ready(None))
+            .boxed()
+    }
+
+    fn announce(&self, _own: &Announcement) {
+        let mut answering = self
+            .0
+            .answering
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if answering.is_none() {
+            let parts = Arc::downgrade(&self.0);
+            *answering = Some(tokio::spawn(async move {
+                if let Some(parts) = parts.upgrade() {
+                    parts.answer_offers().await;
+                }
+            }));
+        }
+    }
+
+    fn close(&self) {
+        stop(&self.0.answering);
+    }
+}

@@ -1,0 +1,352 @@
+//! The sessions of a node, as its driver moves them: datagrams, time, sockets, and what was found.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use dhtnet_identity::DeviceId;
+use dhtnet_nat_traversal::candidate::SocketId;
+use dhtnet_nat_traversal::offer::{Offer, SessionId};
+use dhtnet_nat_traversal::punch::{Budget, Need};
+use dhtnet_nat_traversal::session::{Event, Handled, PathKind, Session, Transmit};
+use tokio::sync::Notify;
+
+use super::ground::{FIRST_EXTRA, main_socket};
+use crate::core::path::{PathAddress, Via};
+
+/// Sessions at the same time: a device is called by a few others at once, and each may hold a
+/// few hundred sockets for ten seconds.
+pub(crate) const MAX_SESSIONS: usize = 64;
+
+/// Sockets that are open for punching at the same time, of all sessions.
+pub(crate) const MAX_EXTRA_SOCKETS: usize = 1_024;
+
+/// How long a session whose path works is kept while no connection uses it: the handshake over
+/// the path needs a few round trips.
+const GRACE: Duration = Duration::from_secs(15);
+
+/// How often is looked whether a session is still of use.
+const TIDY: Duration = Duration::from_secs(5);
+
+/// A path that works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) peer: DeviceId,
+    pub(crate) path: PathAddress,
+    pub(crate) kind: PathKind,
+}
+
+/// What the driver is asked to do with its sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Open this one.
+    Open(u16),
+    /// Close it.
+    Close(u16),
+    /// It carries data from now on.
+    Enlarge(u16),
+}
+
+/// All sessions, and what they share.
+#[derive(Default)]
+pub(crate) struct Sessions {
+    inner: Mutex<Inner>,
+    /// Told when a session is over.
+    ended: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct Inner {
+    sessions: BTreeMap<SessionId, Entry>,
+    budget: Budget,
+    /// Which session a socket belongs to.
+    sockets: BTreeMap<u16, SessionId>,
+    orders: VecDeque<Order>,
+    found: VecDeque<Found>,
+    next_tidy: Option<Instant>,
+}
+
+struct Entry {
+    peer: DeviceId,
+    session: Session,
+    /// When a path was first found.
+    found: Option<Instant>,
+    over: bool,
+    /// Somebody waits for it.
+    wanted: bool,
+}
+
+/// Keeps a session going; when it is dropped, the session stays only for the sake of a
+/// connection.
+pub(crate) struct Call {
+    id: SessionId,
+    sessions: Arc<Sessions>,
+}
+
+impl Call {
+    /// Waits until nothing more is tried.
+    pub(crate) async fn over(&self) {
+        loop {
+            let ended = self.sessions.ended.clone().notified_owned();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            if self.sessions.is_over(self.id) {
+                return;
+            }
+            ended.await;
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if let Some(entry) = self.sessions.lock().sessions.get_mut(&self.id) {
+            entry.wanted = false;
+        }
+    }
+}
+
+impl Sessions {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a session up. `None` when there are [`MAX_SESSIONS`], or it is known.
+    pub(crate) fn insert(self: &Arc<Self>, peer: DeviceId, session: Session) -> Option<Call> {
+        let mut inner = self.lock();
+        let id = session.id();
+        if inner.sessions.len() >= MAX_SESSIONS || inner.sessions.contains_key(&id) {
+            return None;
+        }
+        let entry = Entry {
+            peer,
+            session,
+            found: None,
+            over: false,
+            wanted: true,
+        };
+        inner.sessions.insert(id, entry);
+        Some(Call {
+            id,
+            sessions: self.clone(),
+        })
+    }
+
+    fn is_over(&self, id: SessionId) -> bool {
+        let inner = self.lock();
+        inner.sessions.get(&id).is_none_or(|entry| entry.over)
+    }
+
+    /// The peer's offer for a session of ours.
+    pub(crate) fn handle_offer(&self, now: Instant, id: SessionId, offer: Offer) {
+        if let Some(entry) = self.lock().sessions.get_mut(&id) {
+            entry.session.handle_offer(now, offer);
+        }
+    }
+
+    /// A STUN message came in. Returns whether it was for one of the sessions.
+    pub(crate) fn on_datagram(&self, now: Instant, from: &PathAddress, datagram: &[u8]) -> bool {
+        let mut inner = self.lock();
+        let socket = match from.via {
+            Via::Shared => main_socket(&from.remote),
+            Via::Extra(number) => SocketId(number),
+        };
+        let key = (socket, from.remote);
+        let mut sessions = inner.sessions.values_mut();
+        let taken = sessions
+            .any(|entry| entry.session.handle_datagram(now, key, datagram) == Handled::Taken);
+        drop(inner);
+        if taken {
+            self.settle(now);
+        }
+        taken
+    }
+
+    /// Time passed.
+    pub(crate) fn on_time(&self, now: Instant) {
+        {
+            let mut inner = self.lock();
+            for entry in inner.sessions.values_mut() {
+                if entry.session.poll_timeout().is_some_and(|due| due <= now) {
+                    entry.session.handle_timeout(now);
+                }
+            }
+        }
+        self.settle(now);
+    }
+
+    /// When to come again.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let inner = self.lock();
+        let due = inner
+            .sessions
+            .values()
+            .filter_map(|e| e.session.poll_timeout());
+        due.chain(inner.next_tidy).min()
+    }
+
+    /// Whether it is time to say who is connected; see [`Sessions::tidy`].
+    pub(crate) fn is_untidy(&self, now: Instant) -> bool {
+        self.lock().next_tidy.is_some_and(|due| due <= now)
+    }
+
+    /// Ends sessions that nobody waits for and no connection needs.
+    pub(crate) fn tidy(&self, now: Instant, is_connected: impl Fn(&DeviceId) -> bool) {
+        let mut inner = self.lock();
+        let gone: Vec<SessionId> = inner
+            .sessions
+            .iter()
+            .filter(|(_, entry)| {
+                let fresh = entry
+                    .found
+                    .is_some_and(|at| now.saturating_duration_since(at) < GRACE);
+                let in_use = entry.found.is_some() && is_connected(&entry.peer);
+                !fresh && !in_use && (entry.over || !entry.wanted)
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for id in gone {
+            inner.remove(id);
+        }
+        inner.next_tidy = (!inner.sessions.is_empty()).then_some(now + TIDY);
+    }
+
+    /// What is to be done with sockets.
+    pub(crate) fn poll_order(&self) -> Option<Order> {
+        self.lock().orders.pop_front()
+    }
+
+    /// A socket that was asked for is open, or could not be opened.
+    pub(crate) fn on_opened(&self, number: u16, opened: bool) {
+        let mut inner = self.lock();
+        if !opened {
+            inner.sockets.remove(&number);
+            return;
+        }
+        let Some(id) = inner.sockets.get(&number).copied() else {
+            inner.orders.push_back(Order::Close(number));
+            return;
+        };
+        if let Some(entry) = inner.sessions.get_mut(&id) {
+            entry.session.add_sockets(&[SocketId(number)]);
+        }
+    }
+
+    /// A path that was found since this was last asked.
+    pub(crate) fn poll_found(&self) -> Option<Found> {
+        self.lock().found.pop_front()
+    }
+
+    /// The next datagram to send.
+    pub(crate) fn poll_transmit(&self, now: Instant) -> Option<(PathAddress, bytes::Bytes)> {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        let mut sessions = inner.sessions.values_mut();
+        let budget = &mut inner.budget;
+        let Transmit {
+            socket,
+            destination,
+            payload,
+        } = sessions.find_map(|entry| entry.session.poll_transmit(now, budget))?;
+        Some((path(socket, destination), payload))
+    }
+
+    /// Takes what the sessions want and tell.
+    fn settle(&self, now: Instant) {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        let mut ended = false;
+        for (id, entry) in &mut inner.sessions {
+            while let Some(need) = entry.session.poll_need() {
+                match need {
+                    Need::Sockets(count) => {
+                        for _ in 0..count {
+                            open(&mut inner.sockets, &mut inner.orders, *id);
+                        }
+                    }
+                    Need::Release(SocketId(number)) => {
+                        if inner.sockets.remove(&number).is_some() {
+                            inner.orders.push_back(Order::Close(number));
+                        }
+                    }
+                }
+            }
+            while let Some(event) = entry.session.poll_event() {
+                match event {
+                    Event::PathWorks {
+                        socket,
+                        remote,
+                        round_trip,
+                        kind,
+                        ..
+                    } => {
+                        tracing::debug!(peer = %entry.peer.short(), %remote, ?round_trip, %kind, "a path works");
+                        entry.found.get_or_insert(now);
+                        let path = path(socket, remote);
+                        if let Via::Extra(number) = path.via {
+                            inner.orders.push_back(Order::Enlarge(number));
+                        }
+                        inner.found.push_back(Found {
+                            peer: entry.peer,
+                            path,
+                            kind,
+                        });
+                    }
+                    Event::GaveUp { why } => {
+                        tracing::debug!(peer = %entry.peer.short(), %why, "no path through the NATs");
+                        entry.over = true;
+                        ended = true;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        if !inner.sessions.is_empty() {
+            inner.next_tidy.get_or_insert(now + TIDY);
+        }
+        if ended {
+            self.ended.notify_waiters();
+        }
+    }
+}
+
+impl Inner {
+    fn remove(&mut self, id: SessionId) {
+        self.sessions.remove(&id);
+        let orders = &mut self.orders;
+        self.sockets.retain(|number, of| {
+            if *of == id {
+                orders.push_back(Order::Close(*number));
+            }
+            *of != id
+        });
+    }
+}
+
+/// Gives a socket a number and asks for it, as far as there may be more.
+fn open(sockets: &mut BTreeMap<u16, SessionId>, orders: &mut VecDeque<Order>, id: SessionId) {
+    if sockets.len() >= MAX_EXTRA_SOCKETS {
+        return;
+    }
+    // The numbers of the bound and one more: one of them is free.
+    let numbers = FIRST_EXTRA..=FIRST_EXTRA + MAX_EXTRA_SOCKETS as u16;
+    if let Some(number) = numbers
+        .into_iter()
+        .find(|number| !sockets.contains_key(number))
+    {
+        sockets.insert(number, id);
+        orders.push_back(Order::Open(number));
+    }
+}
+
+fn path(socket: SocketId, remote: SocketAddr) -> PathAddress {
+    let via = match socket.0 {
+        number if number >= FIRST_EXTRA => Via::Extra(number),
+        _ => Via::Shared,
+    };
+    PathAddress {
+        via,
+        ..PathAddress::to(remote)
+    }
+}

@@ -1,0 +1,593 @@
+//! The relay: strangers, clients, quotas.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use dhtnet_identity::{DeviceId, DeviceKey};
+use rand_core::Rng;
+
+use super::client::{Asked, Client, Link, Output, Wish};
+use super::gate::{Gate, NotProven, Proven};
+use super::judge::{Reach, Verdict, judge, transport_reason};
+use super::quota::Bucket;
+use super::wire::{Class, Parsed, code, kind, kind_of, method, refusal};
+use super::{
+    Action, Admission, Config, MAX_CLIENTS, MAX_PAYLOAD, MAX_STREAMS, NoSocket, SocketRequest,
+    StreamId,
+};
+use crate::stun::{IntegrityKey, Message, Ownership, is_stun, respond, verify};
+use crate::turn::{Framer, StreamError, channel_payload_len, padded};
+
+/// Bytes of the longest frame of a client: a payload, and the headers of a Send indication.
+const MAX_FRAME: usize = MAX_PAYLOAD + 64;
+
+/// Bytes of the longest request. A full one has less than 400.
+const MAX_REQUEST: usize = 1000;
+
+/// How long a stream may be open without an allocation.
+const STREAM_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Silence after which an allocation gives way to another one of the same device. Two keepalives
+/// of [`turn::KEEPALIVE`](crate::turn::KEEPALIVE) are then missing.
+const ABANDONED: Duration = Duration::from_secs(35);
+
+/// What was done, since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stats {
+    /// Payloads relayed, either way.
+    pub payloads: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Payloads dropped because a rate was exceeded.
+    pub over_quota: u64,
+    /// Requests refused for quotas, addresses or admission.
+    pub refused: u64,
+}
+
+#[derive(Debug)]
+struct Stream {
+    address: SocketAddr,
+    framer: Framer,
+    opened: Instant,
+}
+
+/// A relay. See the [module](super).
+pub struct Relay {
+    config: Config,
+    gate: Gate,
+    admission: Admission,
+    bytes: Bucket,
+    clients: BTreeMap<Link, Client>,
+    streams: BTreeMap<StreamId, Stream>,
+    by_relayed: BTreeMap<SocketAddr, Link>,
+    next_request: u64,
+    actions: VecDeque<Action>,
+    stats: Stats,
+}
+
+impl std::fmt::Debug for Relay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Relay")
+            .field("clients", &self.clients.len())
+            .field("stats", &self.stats)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Relay {
+    /// A relay with this device's key.
+    #[must_use]
+    pub fn new(
+        now: Instant,
+        config: Config,
+        key: DeviceKey,
+        admission: Admission,
+        rng: &mut impl Rng,
+    ) -> Self {
+        Self {
+            gate: Gate::new(now, key, rng),
+            bytes: Bucket::new(now, config.limits.total_bytes_per_second),
+            config,
+            admission,
+            clients: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            by_relayed: BTreeMap::new(),
+            next_request: 0,
+            actions: VecDeque::new(),
+            stats: Stats::default(),
+        }
+    }
+
+    /// Takes a datagram of the listening socket. Not ours are Binding messages, which
+    /// [`stun::respond`](crate::stun::respond) answers, answers to anybody, and what is no TURN.
+    pub fn handle_datagram(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &[u8],
+    ) -> Ownership {
+        let link = Link::Datagrams(from);
+        // Keepalives are answered elsewhere, and are signs of life.
+        if let Some(client) = self.clients.get_mut(&link) {
+            client.heard = now;
+        }
+        let ours = if is_stun(datagram) {
+            kind_of(datagram).is_some_and(|(class, method)| {
+                class != Class::Response
+                    && (method::ALLOCATE..=method::CONNECTION_ATTEMPT).contains(&method)
+            })
+        } else {
+            self.clients
+                .get(&link)
+                .is_some_and(|client| is_channel(client, datagram))
+        };
+        if !ours {
+            return Ownership::NotOurs;
+        }
+        self.on_frame(now, (link, from), datagram);
+        Ownership::Ours
+    }
+
+    /// A stream was accepted. `false` when there are [`MAX_STREAMS`]: it is to be closed.
+    #[must_use]
+    pub fn handle_connected(&mut self, now: Instant, stream: StreamId, from: SocketAddr) -> bool {
+        if self.streams.len() >= MAX_STREAMS {
+            return false;
+        }
+        self.streams.insert(
+            stream,
+            Stream {
+                address: from,
+                framer: Framer::default(),
+                opened: now,
+            },
+        );
+        true
+    }
+
+    /// Takes bytes of a stream. One that does not speak TURN is disconnected.
+    pub fn handle_stream(&mut self, now: Instant, stream: StreamId, bytes: &[u8]) {
+        if let Some(found) = self.streams.get_mut(&stream) {
+            found.framer.push(bytes);
+        }
+        while let Some(found) = self.streams.get_mut(&stream) {
+            let frame: Result<Option<Vec<u8>>, StreamError> = found.framer.next(MAX_FRAME);
+            let from = found.address;
+            match frame {
+                Ok(Some(frame)) => self.on_frame(now, (Link::Stream(stream), from), &frame),
+                Ok(None) => return,
+                Err(_) => {
+                    self.handle_disconnected(stream);
+                    self.actions.push_back(Action::Disconnect { stream });
+                }
+            }
+        }
+    }
+
+    /// A stream ended; its allocation ends with it.
+    pub fn handle_disconnected(&mut self, stream: StreamId) {
+        self.streams.remove(&stream);
+        self.remove(Link::Stream(stream));
+    }
+
+    /// Answers [`Action::Open`] with the address that peers will see: behind a NAT not the one the
+    /// socket is bound to. Datagrams and [`Action::Relay`] then name the socket by it.
+    pub fn handle_socket(
+        &mut self,
+        now: Instant,
+        request: SocketRequest,
+        socket: Result<SocketAddr, NoSocket>,
+    ) {
+        let found = self.clients.iter_mut().find_map(|(link, client)| {
+            let asked = client
+                .asked
+                .iter_mut()
+                .find(|asked| asked.request == request.0)?;
+            Some((*link, asked))
+        });
+        let Some((link, asked)) = found else {
+            if let Ok(relayed) = socket {
+                self.actions.push_back(Action::Close { relayed });
+            }
+            return;
+        };
+        asked.answer = Some(socket);
+        if let Ok(relayed) = socket {
+            self.by_relayed.insert(relayed, link);
+        }
+        if let Some(client) = self.clients.get_mut(&link) {
+            client.tell_sockets(now);
+        }
+        self.drive(now, link);
+    }
+
+    /// Takes a datagram that came to a relayed address.
+    pub fn handle_peer_datagram(
+        &mut self,
+        now: Instant,
+        relayed: SocketAddr,
+        from: SocketAddr,
+        payload: &[u8],
+    ) {
+        let Some(&link) = self.by_relayed.get(&relayed) else {
+            return;
+        };
+        let Some(client) = self.clients.get_mut(&link) else {
+            return;
+        };
+        if payload.len() > MAX_PAYLOAD {
+            return;
+        }
+        let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+        // Without a permission nothing comes out, and nothing is counted.
+        let Some(output) = client.on_peer(now, relayed, from, payload) else {
+            return;
+        };
+        if self.admit_bytes(now, link, payload.len()) {
+            self.send(link, output.payload);
+        }
+    }
+
+    /// Lets time pass.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let due: Vec<Link> = self
+            .clients
+            .iter()
+            .filter(|(_, client)| client.wake <= now)
+            .map(|(link, _)| *link)
+            .collect();
+        for link in due {
+            self.drive(now, link);
+        }
+        let idle: Vec<StreamId> = self
+            .streams
+            .iter()
+            .filter(|(stream, found)| {
+                now >= found.opened + STREAM_PATIENCE
+                    && !self.clients.contains_key(&Link::Stream(**stream))
+            })
+            .map(|(stream, _)| *stream)
+            .collect();
+        for stream in idle {
+            self.handle_disconnected(stream);
+            self.actions.push_back(Action::Disconnect { stream });
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let clients = self.clients.values().map(|client| client.wake);
+        let streams = self
+            .streams
+            .iter()
+            .filter(|(stream, _)| !self.clients.contains_key(&Link::Stream(**stream)))
+            .map(|(_, found)| found.opened + STREAM_PATIENCE);
+        clients.chain(streams).min()
+    }
+
+    /// Clients at this moment.
+    #[must_use]
+    pub fn clients(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// What was done.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    fn on_frame(&mut self, now: Instant, (link, from): (Link, SocketAddr), frame: &[u8]) {
+        if !is_stun(frame) {
+            return self.on_channel(now, link, frame);
+        }
+        let Some(parsed) = Parsed::new(frame) else {
+            return;
+        };
+        match (parsed.class, parsed.method) {
+            (Class::Request, method::BINDING) => {
+                // A client's keepalive must not wait behind strangers.
+                let may_answer = match self.clients.get_mut(&link) {
+                    Some(client) => {
+                        client.heard = now;
+                        client.requests.take(now, 1)
+                    }
+                    None => self.gate.may_answer(now),
+                };
+                if let Ok(Message::Request(request)) = Message::decode(frame)
+                    && may_answer
+                {
+                    self.send(link, respond(&request, from));
+                }
+            }
+            (Class::Request, _) if frame.len() > MAX_REQUEST => {}
+            (Class::Request, _) if self.clients.contains_key(&link) => {
+                self.on_request(now, link, &parsed, frame);
+            }
+            (Class::Request, _) => self.on_stranger(now, (link, from), &parsed, frame),
+            (Class::Indication, method::SEND) => self.on_send(now, link, &parsed, frame),
+            _ => {}
+        }
+    }
+
+    /// Somebody without an allocation.
+    fn on_stranger(
+        &mut self,
+        now: Instant,
+        (link, from): (Link, SocketAddr),
+        parsed: &Parsed<'_>,
+        frame: &[u8],
+    ) {
+        let proven = match self.gate.examine(now, from, parsed, frame) {
+            Ok(proven) => proven,
+            Err(NotProven::Challenge(answer)) => return self.send(link, answer),
+            Err(NotProven::Silence) => return,
+        };
+        let Proven { id, key, password } = proven;
+        self.make_room(now, &id);
+        if let Some(code) = self.reason_against(&id, parsed) {
+            return self.refuse(link, parsed, code, &key);
+        }
+        let addresses = (self.config.listen, from);
+        let client = Client::new(now, addresses, (id, key), &password, &self.config.limits);
+        self.clients.insert(link, client);
+        self.forward(now, link, frame);
+    }
+
+    /// A device that comes from another address has left allocations behind. When it has as many
+    /// as it may, the one that was silent for the longest goes, if that is [`ABANDONED`].
+    fn make_room(&mut self, now: Instant, id: &DeviceId) {
+        let same = self.clients.iter().filter(|(_, client)| client.id == *id);
+        if same.clone().count() < self.config.limits.clients_per_id {
+            return;
+        }
+        let oldest = same.min_by_key(|(_, client)| client.heard);
+        if let Some((&link, _)) = oldest.filter(|(_, client)| now >= client.heard + ABANDONED) {
+            self.remove(link);
+            if let Link::Stream(stream) = link {
+                self.streams.remove(&stream);
+                self.actions.push_back(Action::Disconnect { stream });
+            }
+        }
+    }
+
+    /// Why a proven device gets no allocation.
+    fn reason_against(&mut self, id: &DeviceId, parsed: &Parsed<'_>) -> Option<u16> {
+        let limits = &self.config.limits;
+        let same = self
+            .clients
+            .values()
+            .filter(|client| client.id == *id)
+            .count();
+        if !(self.admission)(id) {
+            Some(code::FORBIDDEN)
+        } else if parsed.method != method::ALLOCATE {
+            Some(code::ALLOCATION_MISMATCH)
+        } else if parsed.attribute(kind::MESSAGE_INTEGRITY_SHA256).is_some() {
+            Some(code::BAD_REQUEST)
+        } else if same >= limits.clients_per_id {
+            Some(code::QUOTA_REACHED)
+        } else if self.clients.len() >= limits.clients.min(MAX_CLIENTS) {
+            Some(code::INSUFFICIENT_CAPACITY)
+        } else {
+            transport_reason(parsed)
+        }
+    }
+
+    /// A request of a client. Those that are signed must be signed with his password, by the one
+    /// algorithm that is checked here; the rest is asked by the machine to be signed.
+    fn on_request(&mut self, now: Instant, link: Link, parsed: &Parsed<'_>, frame: &[u8]) {
+        let Some(client) = self.clients.get_mut(&link) else {
+            return;
+        };
+        if !client.requests.take(now, 1) {
+            return;
+        }
+        let from = client.address();
+        let key = client.key.clone();
+        if parsed.attribute(kind::MESSAGE_INTEGRITY).is_some() {
+            if verify(frame, &key).is_err() {
+                let code = code::UNAUTHENTICATED;
+                if let Some(answer) = self.gate.challenge(now, from, parsed, code) {
+                    self.send(link, answer);
+                }
+                return;
+            }
+        } else if parsed.attribute(kind::MESSAGE_INTEGRITY_SHA256).is_none() {
+            return self.forward(now, link, frame);
+        }
+        let verdict = if parsed.attribute(kind::MESSAGE_INTEGRITY_SHA256).is_some() {
+            Err(code::BAD_REQUEST)
+        } else {
+            {
+                let reach = Reach {
+                    config: &self.config,
+                    relayed: &self.by_relayed,
+                };
+                judge(now, client, parsed, &reach)
+            }
+        };
+        match verdict {
+            Ok(Verdict::Forward) => self.forward(now, link, frame),
+            Ok(Verdict::Again(reply)) => self.send(link, reply),
+            Ok(Verdict::Drop) => {}
+            Err(code) => self.refuse(link, parsed, code, &key),
+        }
+    }
+
+    /// A payload in a Send indication.
+    fn on_send(&mut self, now: Instant, link: Link, parsed: &Parsed<'_>, frame: &[u8]) {
+        let Some(&[peer]) = parsed.peers().as_deref() else {
+            return;
+        };
+        if self.reach().may_send_to(peer) {
+            self.relay(now, link, frame);
+        }
+    }
+
+    /// A payload in ChannelData.
+    fn on_channel(&mut self, now: Instant, link: Link, frame: &[u8]) {
+        let Some(number) = frame
+            .first_chunk()
+            .map(|number| u16::from_be_bytes(*number))
+        else {
+            return;
+        };
+        let peer = self
+            .clients
+            .get(&link)
+            .and_then(|client| client.channel_peer(number));
+        if peer.is_some_and(|peer| self.reach().may_send_to(peer)) {
+            self.relay(now, link, frame);
+        }
+    }
+
+    /// What a client sends to a peer. The machine checks the permission.
+    fn relay(&mut self, now: Instant, link: Link, frame: &[u8]) {
+        let output = self
+            .clients
+            .get_mut(&link)
+            .and_then(|client| client.on_frame(now, frame));
+        let Some(Output { from, to, payload }) = output else {
+            return;
+        };
+        if payload.len() > MAX_PAYLOAD || !self.admit_bytes(now, link, payload.len()) {
+            return;
+        }
+        if self.by_relayed.contains_key(&to) {
+            self.handle_peer_datagram(now, to, from, &payload);
+        } else {
+            self.actions.push_back(Action::Relay {
+                relayed: from,
+                to,
+                payload: Bytes::from(payload),
+            });
+        }
+    }
+
+    fn admit_bytes(&mut self, now: Instant, link: Link, len: usize) -> bool {
+        let Some(client) = self.clients.get_mut(&link) else {
+            return false;
+        };
+        let admitted = client.bytes.take(now, len) && self.bytes.take(now, len);
+        if admitted {
+            self.stats.payloads += 1;
+            self.stats.bytes += len as u64;
+        } else {
+            self.stats.over_quota += 1;
+        }
+        admitted
+    }
+
+    fn reach(&self) -> Reach<'_> {
+        Reach {
+            config: &self.config,
+            relayed: &self.by_relayed,
+        }
+    }
+
+    /// Gives a frame to the client's machine, and does what it says.
+    fn forward(&mut self, now: Instant, link: Link, frame: &[u8]) {
+        let Some(client) = self.clients.get_mut(&link) else {
+            return;
+        };
+        if let Some(output) = client.on_frame(now, frame) {
+            client.keep_reply(&output.payload);
+            self.send(link, output.payload);
+        }
+        self.drive(now, link);
+    }
+
+    /// Opens and closes sockets as the client's machine wants, and sends what it has to say.
+    fn drive(&mut self, now: Instant, link: Link) {
+        let Some(client) = self.clients.get_mut(&link) else {
+            return;
+        };
+        for wish in client.wishes(now) {
+            match wish {
+                Wish::Open(family) => {
+                    let request = self.next_request;
+                    self.next_request += 1;
+                    client.asked.push(Asked {
+                        request,
+                        family,
+                        answer: None,
+                    });
+                    let request = SocketRequest(request);
+                    self.actions.push_back(Action::Open { request, family });
+                }
+                Wish::Close(relayed) => {
+                    client.on_closed(now, relayed);
+                    self.by_relayed.remove(&relayed);
+                    self.actions.push_back(Action::Close { relayed });
+                }
+            }
+        }
+        let mut answers = Vec::new();
+        while let Some(output) = client.poll_output(now) {
+            client.keep_reply(&output.payload);
+            answers.push(output.payload);
+        }
+        client.watch_the_end();
+        let over = client.is_over(now);
+        for answer in answers {
+            self.send(link, answer);
+        }
+        if over {
+            self.remove(link);
+        }
+    }
+
+    fn remove(&mut self, link: Link) {
+        let Some(client) = self.clients.remove(&link) else {
+            return;
+        };
+        let answered = client
+            .asked
+            .iter()
+            .filter_map(|asked| asked.answer.and_then(Result::ok));
+        for relayed in client.relayed.iter().copied().chain(answered) {
+            self.by_relayed.remove(&relayed);
+            self.actions.push_back(Action::Close { relayed });
+        }
+    }
+
+    fn refuse(&mut self, link: Link, parsed: &Parsed<'_>, code: u16, key: &IntegrityKey) {
+        self.stats.refused += 1;
+        if let Some(answer) = refusal((parsed.method, parsed.id), code, None, Some(key)) {
+            self.send(link, answer);
+        }
+    }
+
+    fn send(&mut self, link: Link, frame: Vec<u8>) {
+        self.actions.push_back(match link {
+            Link::Datagrams(to) => Action::Send {
+                to,
+                payload: Bytes::from(frame),
+            },
+            Link::Stream(stream) => Action::Write {
+                stream,
+                payload: Bytes::from(padded(frame)),
+            },
+        });
+    }
+}
+
+/// Whether this is ChannelData of a channel that the client has bound. QUIC's short header begins
+/// with the same bits; our own clients count channels from 0x4000, so their second byte is small,
+/// where that of a QUIC packet is not.
+fn is_channel(client: &Client, datagram: &[u8]) -> bool {
+    channel_payload_len(datagram).is_some()
+        && datagram
+            .first_chunk()
+            .map(|number| u16::from_be_bytes(*number))
+            .is_some_and(|number| client.channel_peer(number).is_some())
+}

@@ -1,0 +1,183 @@
+//! Devices behind NATs find each other through the DHT, and a path through both NATs.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use dhtnet_tests::device::Device;
+use dhtnet_tests::dht_peers::dhtnode::{Settings, command};
+use dhtnet_tests::home_router::RouterError;
+use dhtnet_tests::lab::skip::{lab_or_skip, report};
+use dhtnet_tests::lab::{Families, Finished, Host, INTERFACE, Lab, Lan, Process};
+use dhtnet_tests::nat_router::{Nat, NatRouter};
+
+use crate::dht_segment::PORT;
+use crate::pair::{LIMIT, tools};
+
+/// How long a node of the DHT may take until it is told of its neighbours.
+const SETTLE: Duration = Duration::from_millis(1_500);
+
+/// Two devices, each alone behind a NAT of its own, and nodes of the DHT outside. The devices and
+/// the nodes end first, the networks last.
+struct Street {
+    listener: Device,
+    caller: Device,
+    entry: String,
+    _nodes: Vec<(Process, Host)>,
+    _routers: [NatRouter; 2],
+    _outside: Lan,
+    lab: Lab,
+}
+
+/// `nodes` of the DHT, each in a /24 of its own: a NAT's kind is judged by what they see.
+fn street(name: &str, nats: [Nat; 2], nodes: u8) -> Option<Street> {
+    let lab = lab_or_skip(name)?;
+    let (tools, outside) = (tools(), lab.lan().unwrap());
+    let entry = SocketAddrV4::new(Ipv4Addr::new(11, 0, 200, 1), PORT);
+    let mut running = Vec::new();
+    for number in 0..nodes {
+        let host = lab.host("node").unwrap();
+        outside.attach(&host, Families::V4).unwrap();
+        let own = SocketAddrV4::new(Ipv4Addr::new(11, 0, 200 + number, 1), PORT);
+        let change = format!(
+            "addr flush dev {INTERFACE}\naddr add {}/16 dev {INTERFACE}",
+            own.ip()
+        );
+        host.ip(&change).unwrap();
+        let settings = Settings {
+            bind: own,
+            bootstrap: (number > 0).then_some(entry),
+            network: None,
+            home: &lab.folder().join(format!("node-{number}")),
+        };
+        let node = command(&host, &tools, settings).unwrap().arg("run");
+        running.push((node.start().unwrap(), host));
+    }
+    let mut routers = Vec::new();
+    for (nat, number) in nats.into_iter().zip(1..) {
+        match NatRouter::new(&lab, &outside, (nat, number)) {
+            Ok(router) => routers.push(router),
+            Err(error @ RouterError::Missing(_)) => {
+                report(name, &error.to_string());
+                return None;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let [listener, caller] = [0, 1].map(|at: usize| {
+        let inside = routers[at].inside(&lab, 10).unwrap();
+        Device::new(inside, &tools).unwrap()
+    });
+    std::thread::sleep(SETTLE);
+    Some(Street {
+        listener,
+        caller,
+        entry: entry.to_string(),
+        _nodes: running,
+        _routers: routers.try_into().unwrap(),
+        _outside: outside,
+        lab,
+    })
+}
+
+impl Street {
+    /// `dnc -l` that lets this id in, once it can be found.
+    fn listen(&self, allowed: &str) -> Process {
+        let listener = self
+            .listener
+            .dnc()
+            .args(["-l", "-vv", "--no-mdns", "--no-portmap"])
+            .args(["--bootstrap", &self.entry, "--allow", allowed])
+            .stdin_bytes("from the listener");
+        let mut listener = self.listener.listen(listener).unwrap();
+        listener
+            .await_line("that it can be found", LIMIT, |line| {
+                line.contains("presence record stored").then_some(())
+            })
+            .unwrap();
+        listener
+    }
+
+    /// `dnc` to the listener, of which it knows the id alone.
+    fn call(&self, seconds: &str) -> Finished {
+        let caller = self
+            .caller
+            .dnc()
+            .args(["-vv", "--no-mdns", "-w", seconds])
+            .args(["--bootstrap", &self.entry, self.listener.id()])
+            .stdin_bytes("from the caller");
+        caller.start().unwrap().finish(LIMIT).unwrap()
+    }
+}
+
+/// Both ways, through both NATs, with nothing in between.
+fn a_call_comes_through(name: &str, nats: [Nat; 2], nodes: u8) {
+    let Some(street) = street(name, nats, nodes) else {
+        return;
+    };
+    let listener = street.listen(street.caller.id());
+    let caller = street.call("20");
+    let said = format!("{}; the listener: {}", caller.stderr, listener.stderr());
+    assert_eq!(caller.code(), Some(0), "{said}");
+    assert_eq!(caller.text(), "from the listener");
+    assert!(caller.stderr.contains("via direct 11.0.1.101:"), "{said}");
+    let listener = listener.finish(LIMIT).unwrap();
+    assert_eq!(listener.code(), Some(0), "{}", listener.stderr);
+    assert_eq!(listener.text(), "from the caller");
+    drop(street.lab);
+}
+
+#[test]
+fn two_port_restricted_nats_and_one_bootstrap_address() {
+    let name = "two_port_restricted_nats_and_one_bootstrap_address";
+    a_call_comes_through(name, [Nat::PortRestricted, Nat::PortRestricted], 1);
+}
+
+#[test]
+fn a_full_cone_and_a_symmetric_nat() {
+    let name = "a_full_cone_and_a_symmetric_nat";
+    a_call_comes_through(name, [Nat::FullCone, Nat::Symmetric], 3);
+}
+
+#[test]
+fn a_symmetric_listener_and_a_port_restricted_caller() {
+    let name = "a_symmetric_listener_and_a_port_restricted_caller";
+    a_call_comes_through(name, [Nat::Symmetric, Nat::PortRestricted], 3);
+}
+
+#[test]
+fn a_port_restricted_listener_and_a_symmetric_caller() {
+    let name = "a_port_restricted_listener_and_a_symmetric_caller";
+    a_call_comes_through(name, [Nat::PortRestricted, Nat::Symmetric], 3);
+}
+
+#[test]
+fn two_nats_that_count_their_ports() {
+    let name = "two_nats_that_count_their_ports";
+    a_call_comes_through(name, [Nat::Sequential, Nat::Sequential], 3);
+}
+
+#[test]
+fn two_nats_with_random_ports_are_told_as_unreachable() {
+    let name = "two_nats_with_random_ports_are_told_as_unreachable";
+    let Some(street) = street(name, [Nat::Symmetric, Nat::Symmetric], 3) else {
+        return;
+    };
+    let _listener = street.listen(street.caller.id());
+    let caller = street.call("20");
+    assert_eq!(caller.code(), Some(3), "{}", caller.stderr);
+}
+
+#[test]
+fn a_caller_who_is_not_allowed_gets_no_packet_from_behind_the_nat() {
+    let name = "a_caller_who_is_not_allowed_gets_no_packet_from_behind_the_nat";
+    let Some(street) = street(name, [Nat::PortRestricted, Nat::FullCone], 1) else {
+        return;
+    };
+    // Some other device; the caller's offer reaches the listener all the same.
+    let listener = street.listen(street.listener.id());
+    let caller = street.call("4");
+    assert_eq!(caller.code(), Some(3), "{}", caller.stderr);
+    let said = listener.stderr();
+    assert!(said.contains("not allowed in"), "{said}");
+    assert!(!said.contains("answering a call"), "{said}");
+}
