@@ -1,8 +1,7 @@
 //! Networks of real nodes on loopback: ours beside OpenDHT and the crate `mainline`.
 //!
 //! Each network has a network namespace of its own. Its nodes are in one process (in two where a
-//! quarter of them is killed), as they are with both peers; ours are asked by three more nodes in
-//! processes of their own, and the time of a command's way there and back counts.
+//! quarter of them is killed), which measures itself.
 
 use std::time::Duration;
 
@@ -11,8 +10,7 @@ use super::{BenchError, Options};
 use crate::device::Tools;
 use crate::dht_peers::PeerError;
 use crate::dht_peers::cluster::{Cluster, Place, Samples};
-use crate::dht_peers::own_cluster::{Callers, Kind, OwnCluster};
-use crate::lab::{Host, Lab, Usage};
+use crate::lab::{Host, Lab};
 
 /// How much of it is done.
 #[derive(Debug, Clone, Copy)]
@@ -60,17 +58,17 @@ const FIRST_PORT_OF_THE_DOOMED: u16 = 30_000;
 enum Peer {
     OpenDht,
     Mainline,
-    Dhtnode,
+    Dhtnet,
 }
 
 impl Peer {
-    const ALL: [Self; 3] = [Self::OpenDht, Self::Mainline, Self::Dhtnode];
+    const ALL: [Self; 3] = [Self::OpenDht, Self::Mainline, Self::Dhtnet];
 
     fn name(self) -> &'static str {
         match self {
             Self::OpenDht => "OpenDHT",
             Self::Mainline => "mainline",
-            Self::Dhtnode => "dhtnode",
+            Self::Dhtnet => "dhtnet",
         }
     }
 }
@@ -137,32 +135,23 @@ fn well(name: &'static str, nodes: usize, options: &Options) -> Result<Table, Be
         let lab = Lab::new()?;
         let host = lab.host("loopback")?;
         let alone = Network::start(peer, &host, place(1), options)?;
-        let first = alone.usage().unwrap_or_default();
-        alone.kill();
-        let network = Network::start(peer, &host, place(nodes), options)?;
+        let first = alone.cluster.usage().unwrap_or_default();
+        alone.cluster.kill();
+        let mut network = Network::start(peer, &host, place(nodes), options)?;
         std::thread::sleep(options.dht.rest);
         let before = loopback_bytes(&host)?;
         std::thread::sleep(options.dht.idle);
         let traffic = (loopback_bytes(&host)? - before) as f64 / options.dht.idle.as_secs_f64();
-        let usage = network.usage().unwrap_or_default();
+        let usage = network.cluster.usage().unwrap_or_default();
         let (name, more) = (peer.name(), usage.resident.saturating_sub(first.resident));
         table.add(name, RESIDENT, more as f64 / 1024.0 / (nodes - 1) as f64);
         table.add(name, THREADS, f64::from(usage.threads) / nodes as f64);
         table.add(name, IDLE, traffic / nodes as f64);
         let (operations, pushes) = (options.dht.operations, options.dht.pushes);
-        let mut crew = Crew::new(network, &host, options)?;
-        for (row, samples) in crew.measure(&format!("round{round}"), operations, pushes)? {
+        let measured = network.measure(&format!("round{round}"), operations, pushes)?;
+        for (row, samples) in measured {
             add_latencies(table, row, operations, &samples);
             add_quantiles(table, row, PUSH, &samples.push);
-        }
-        if let Some(callers) = &mut crew.callers
-            && round + 1 == options.rounds
-            && let Some(alone) = median(&callers.alone(operations)?)
-        {
-            table.note(format!(
-                "The times of dhtnode include a command's way to another process and back, {alone:.2} ms \
-                 in the median; those of the others are taken in the process itself."
-            ));
         }
         Ok(())
     })?;
@@ -176,20 +165,19 @@ fn dead(name: &'static str, nodes: usize, options: &Options) -> Result<Table, Be
         let lab = Lab::new()?;
         let host = lab.host("loopback")?;
         let doomed = nodes / 4;
-        let staying = Network::start(peer, &host, place(nodes - doomed), options)?;
+        let mut staying = Network::start(peer, &host, place(nodes - doomed), options)?;
         let place = Place {
             nodes: doomed,
             first_port: FIRST_PORT_OF_THE_DOOMED,
             bootstrap: Some(FIRST_PORT),
         };
         let doomed = Network::start(peer, &host, place, options)?;
-        let mut crew = Crew::new(staying, &host, options)?;
         std::thread::sleep(SETTLE);
         // Without anything asked, those who stay would hardly know those who die.
         let operations = options.dht.operations_among_dead;
-        crew.measure(&format!("before{round}"), operations, 0)?;
-        doomed.kill();
-        for (row, samples) in crew.measure(&format!("after{round}"), operations, 0)? {
+        staying.measure(&format!("before{round}"), operations, 0)?;
+        doomed.cluster.kill();
+        for (row, samples) in staying.measure(&format!("after{round}"), operations, 0)? {
             add_latencies(table, row, operations, &samples);
         }
         Ok(())
@@ -224,56 +212,19 @@ fn in_turns(
 }
 
 /// A network of one peer's nodes.
-enum Network {
-    Foreign(Peer, Cluster),
-    Own(OwnCluster),
+struct Network {
+    peer: Peer,
+    cluster: Cluster,
 }
 
 impl Network {
     fn start(peer: Peer, host: &Host, place: Place, options: &Options) -> Result<Self, BenchError> {
-        Ok(match peer {
-            Peer::OpenDht => Self::Foreign(peer, Cluster::opendht(host, place)?),
-            Peer::Mainline => Self::Foreign(peer, Cluster::mainline(host, place, tools(options)?)?),
-            Peer::Dhtnode => Self::Own(OwnCluster::start(host, place, tools(options)?)?),
-        })
-    }
-
-    fn usage(&self) -> Option<Usage> {
-        match self {
-            Self::Foreign(_, cluster) => cluster.usage(),
-            Self::Own(cluster) => cluster.usage(),
-        }
-    }
-
-    fn kill(self) {
-        match self {
-            Self::Foreign(_, cluster) => cluster.kill(),
-            Self::Own(cluster) => cluster.kill(),
-        }
-    }
-}
-
-fn tools(options: &Options) -> Result<&Tools, BenchError> {
-    options.tools.as_ref().ok_or_else(|| BenchError::Missing {
-        peer: "dhtnode and mainline".to_owned(),
-        reason: "the tools are not built".to_owned(),
-    })
-}
-
-/// A network, and who asks it.
-struct Crew {
-    network: Network,
-    /// Our nodes are asked from outside; the others' processes measure themselves.
-    callers: Option<Callers>,
-}
-
-impl Crew {
-    fn new(network: Network, host: &Host, options: &Options) -> Result<Self, BenchError> {
-        let callers = match network {
-            Network::Foreign(..) => None,
-            Network::Own(_) => Some(Callers::start(host, FIRST_PORT, tools(options)?)?),
+        let cluster = match peer {
+            Peer::OpenDht => Cluster::opendht(host, place)?,
+            Peer::Mainline => Cluster::mainline(host, place, tools(options)?)?,
+            Peer::Dhtnet => Cluster::own(host, place)?,
         };
-        Ok(Self { network, callers })
+        Ok(Self { peer, cluster })
     }
 
     /// Samples by row.
@@ -283,18 +234,21 @@ impl Crew {
         operations: usize,
         pushes: usize,
     ) -> Result<Vec<(&'static str, Samples)>, BenchError> {
-        let mut rows = Vec::new();
-        if let Network::Foreign(peer, cluster) = &mut self.network {
-            rows.push((peer.name(), cluster.measure(label, operations, pushes)?));
-        }
-        if let Some(callers) = &mut self.callers {
-            let values = callers.measure(Kind::Values, label, operations, pushes)?;
-            rows.push((Peer::Dhtnode.name(), values));
-            let items = callers.measure(Kind::MutableItems, label, operations, 0)?;
-            rows.push(("dhtnode, mutable items", items));
+        let values = self.cluster.measure(label, operations, pushes)?;
+        let mut rows = vec![(self.peer.name(), values)];
+        if matches!(self.peer, Peer::Dhtnet) {
+            let items = self.cluster.measure_items(label, operations)?;
+            rows.push(("dhtnet, mutable items", items));
         }
         Ok(rows)
     }
+}
+
+fn tools(options: &Options) -> Result<&Tools, BenchError> {
+    options.tools.as_ref().ok_or_else(|| BenchError::Missing {
+        peer: "mainline".to_owned(),
+        reason: "the tools are not built".to_owned(),
+    })
 }
 
 fn add_latencies(table: &mut Table, row: &str, operations: usize, samples: &Samples) {

@@ -8,11 +8,12 @@ use clap::Parser;
 use dhtnet_tests::bench::report::{Table, replace_tables};
 use dhtnet_tests::bench::{Options, SUITES};
 use dhtnet_tests::device::Tools;
+use dhtnet_tests::dht_peers::own_cluster;
 
 const BEGIN: &str = "<!-- figures: begin -->";
 const END: &str = "<!-- figures: end -->";
 
-/// Measure dnc beside ssh, socat and raw TCP, dhtnode beside OpenDHT and mainline. Needs Linux and
+/// Measure dnc beside ssh, socat and raw TCP, the DHT beside OpenDHT and mainline. Needs Linux and
 /// root.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -39,7 +40,14 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
+    // A network of ours to be measured is a process of its own.
+    let mut words = std::env::args().skip(1);
+    let outcome = if words.next().as_deref() == Some(own_cluster::VERB) {
+        own_cluster::serve(&words.collect::<Vec<_>>())
+    } else {
+        run(&Arguments::parse())
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "bench: {error}");

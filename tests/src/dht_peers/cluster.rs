@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::conversation::Conversation;
 use super::driver::{ask, mainline_command, read_json};
+use super::own_cluster::VERB;
 use super::{PYTHON, PeerError, require_module};
 use crate::device::Tools;
 use crate::lab::{Command, Host, Usage};
@@ -45,7 +46,7 @@ pub struct Samples {
     pub push: Vec<f64>,
 }
 
-/// A process full of foreign nodes.
+/// A process full of nodes.
 #[derive(Debug)]
 pub struct Cluster {
     conversation: Conversation,
@@ -79,10 +80,32 @@ impl Cluster {
         Self::start("mainline", command)
     }
 
+    /// Nodes of ours, by the library.
+    ///
+    /// # Errors
+    /// When one does not join.
+    pub fn own(host: &Host, place: Place) -> Result<Self, PeerError> {
+        let mut command = host.command(std::env::current_exe()?).arg(VERB);
+        command = command.args([place.nodes.to_string(), place.first_port.to_string()]);
+        if let Some(port) = place.bootstrap {
+            command = command.arg(port.to_string());
+        }
+        Self::start("dhtnet", command)
+    }
+
     fn start(name: &str, command: Command) -> Result<Self, PeerError> {
         let mut conversation = Conversation::start(name, command.lifetime(LIFETIME))?;
         read_json(&mut conversation, "its start", START_LIMIT)?;
         Ok(Self { conversation })
+    }
+
+    /// As [`Cluster::measure`], with mutable items (BEP 44) where the peer has values too.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn measure_items(&mut self, label: &str, rounds: usize) -> Result<Samples, PeerError> {
+        let label = format!("{label} items ");
+        self.run(&json!({ "do": "measure", "label": label, "rounds": rounds, "pushes": 0, "kind": "items" }))
     }
 
     /// Puts and gets `rounds` values, and pushes `pushes` where the peer can; `label` names keys
@@ -98,7 +121,11 @@ impl Cluster {
     ) -> Result<Samples, PeerError> {
         let request =
             json!({ "do": "measure", "label": label, "rounds": rounds, "pushes": pushes });
-        let answer = ask(&mut self.conversation, &request, MEASURE_LIMIT)?;
+        self.run(&request)
+    }
+
+    fn run(&mut self, request: &Value) -> Result<Samples, PeerError> {
+        let answer = ask(&mut self.conversation, request, MEASURE_LIMIT)?;
         let list = |name: &str| -> Vec<f64> {
             let samples = answer[name].as_array().into_iter().flatten();
             samples.filter_map(Value::as_f64).collect()

@@ -1,218 +1,201 @@
-//! A network of our own nodes on loopback: `dhtnode run --cluster`, and nodes beside it that are
-//! told what to do.
+//! Many nodes of ours in one process, driven by lines of JSON as the foreign clusters are: the
+//! library's `Dht`, each with a socket of its own.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::{Duration, Instant};
+use std::error::Error;
+use std::io::{self, BufRead, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant, SystemTime};
 
-use serde_json::Value;
+use dhtnet::dht::item::{ItemSigner, MutableItem};
+use dhtnet::dht::value::{Draft, Filter, UnixTime, Value as DhtValue, ValueId};
+use dhtnet::dht::{Bootstrap, Dht, Id, ValueEvent};
+use futures_util::StreamExt;
+use serde_json::{Value, json};
 
-use super::PeerError;
-use super::cluster::{Place, Samples};
-use super::conversation::Conversation;
-use super::dhtnode::{DhtNode, Settings, command};
-use crate::device::Tools;
-use crate::lab::{Host, Usage};
-
-/// For all nodes to have found others.
+/// For all nodes to know eight others.
 const START_LIMIT: Duration = Duration::from_secs(120);
 
-/// For one operation; what takes longer is a failure.
-const OPERATION_LIMIT: Duration = Duration::from_secs(20);
+/// For one push.
+const LIMIT: Duration = Duration::from_secs(20);
 
-/// Ports of the nodes beside the cluster count on from here.
-const FIRST_PORT_BESIDE: u16 = 60_000;
+/// How often a node is asked whether it knows others.
+const POLL: Duration = Duration::from_millis(10);
 
-/// What is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Values of the value layer.
-    Values,
-    /// Mutable items of BEP 44.
-    MutableItems,
+/// The first argument of a process that is to be a cluster.
+pub const VERB: &str = "dht-cluster";
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// Runs `COUNT FIRST_PORT [BOOTSTRAP_PORT]` until stdin ends. The first line written says that all
+/// nodes have joined.
+///
+/// # Errors
+/// A bad argument, a port that is taken, a node that does not join.
+pub fn serve(arguments: &[String]) -> Outcome<()> {
+    let numbers: Vec<u16> = arguments
+        .iter()
+        .map(|argument| argument.parse())
+        .collect::<Result<_, _>>()?;
+    let [count, first_port, bootstrap @ ..] = numbers.as_slice() else {
+        return Err("COUNT FIRST_PORT [BOOTSTRAP_PORT] are missing".into());
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let started = Instant::now();
+    let seed = bootstrap.first().copied();
+    let nodes = runtime.block_on(start(*count, *first_port, seed))?;
+    let seconds = started.elapsed().as_secs_f64();
+    let mut output = io::stdout();
+    writeln!(output, "{}", json!({ "ready": true, "seconds": seconds }))?;
+    for line in io::stdin().lock().lines() {
+        let request: Value = serde_json::from_str(&line?)?;
+        if request["do"] == "quit" {
+            break;
+        }
+        let said = runtime.block_on(measure(&nodes, &request));
+        let said = said.unwrap_or_else(|error| json!({ "error": error.to_string() }));
+        writeln!(output, "{said}")?;
+    }
+    Ok(())
 }
 
-/// A process full of our nodes.
-#[derive(Debug)]
-pub struct OwnCluster {
-    conversation: Conversation,
-}
-
-impl OwnCluster {
-    /// Starts it and waits until every node has found others.
-    ///
-    /// # Errors
-    /// [`PeerError::Missing`] when `dhtnode` is not built.
-    pub fn start(host: &Host, place: Place, tools: &Tools) -> Result<Self, PeerError> {
-        let name = format!("cluster-{}", place.first_port);
-        let home = host.folder().join(format!("{}-{name}", host.name()));
-        let settings = Settings {
-            bind: on_loopback(place.first_port),
-            bootstrap: place.bootstrap.map(on_loopback),
-            network: None,
-            home: &home,
-        };
-        let count = place.nodes.to_string();
-        let command = command(host, tools, settings)?;
-        let command = command.args(["--json", "run", "--stats=0.2", "--cluster", &count]);
-        let mut conversation = Conversation::start(&name, command)?;
-        let deadline = Instant::now() + START_LIMIT;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let line = conversation.read("its start", left)?;
-            let event: Value = serde_json::from_str(&line).unwrap_or_default();
-            // A node alone has nobody to find.
-            let ready = event["ready"].as_u64().unwrap_or(0) >= place.nodes as u64;
-            if event["event"] == "stats" && (ready || place.nodes == 1) {
-                return Ok(Self { conversation });
+async fn start(count: u16, first_port: u16, bootstrap: Option<u16>) -> Outcome<Vec<Dht>> {
+    let at = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let mut nodes = Vec::new();
+    for port in first_port..first_port + count {
+        let seed = bootstrap.or((port != first_port).then_some(first_port));
+        let seeds = seed.map(|port| Bootstrap::Address(at(port)));
+        let node = Dht::builder().bind(at(port)).bootstrap(seeds);
+        nodes.push(node.build().await?);
+    }
+    let deadline = Instant::now() + START_LIMIT;
+    let wanted = usize::from(count).saturating_sub(1).min(8);
+    for node in &nodes {
+        while node.nodes().len() < wanted {
+            if Instant::now() > deadline {
+                return Err("a node did not join".into());
             }
+            tokio::time::sleep(POLL).await;
         }
     }
-
-    /// Memory and CPU time of the whole process.
-    pub fn usage(&self) -> Option<Usage> {
-        self.conversation.usage()
-    }
-
-    /// Ends all its nodes at once, without a word.
-    pub fn kill(mut self) {
-        self.conversation.process().kill();
-    }
+    Ok(nodes)
 }
 
-/// Three nodes in processes of their own: one puts, one gets, one listens.
-#[derive(Debug)]
-pub struct Callers {
-    writer: DhtNode,
-    reader: DhtNode,
-    listener: DhtNode,
-    key_file: std::path::PathBuf,
+#[derive(Debug, Default)]
+struct Samples {
+    put: Vec<f64>,
+    first: Vec<f64>,
+    get: Vec<f64>,
+    push: Vec<f64>,
 }
 
-impl Callers {
-    /// Starts them, to enter by the node at `bootstrap`.
-    ///
-    /// # Errors
-    /// When one does not find the network.
-    pub fn start(host: &Host, bootstrap: u16, tools: &Tools) -> Result<Self, PeerError> {
-        let folder = host.folder().join(format!("{}-callers", host.name()));
-        let start = |number: u16| {
-            let mut node = DhtNode::start(
-                host,
-                tools,
-                Settings {
-                    bind: on_loopback(FIRST_PORT_BESIDE + number),
-                    bootstrap: Some(on_loopback(bootstrap)),
-                    network: None,
-                    home: &folder.join(number.to_string()),
-                },
-            )?;
-            node.stats()?;
-            Ok::<_, PeerError>(node)
-        };
-        let (mut writer, reader, listener) = (start(1)?, start(2)?, start(3)?);
-        let key_file = folder.join("key.pem");
-        writer.one(&format!("genkey '{}'", key_file.display()))?;
-        Ok(Self {
-            writer,
-            reader,
+async fn measure(nodes: &[Dht], request: &Value) -> Outcome<Value> {
+    let number = |name: &str| request[name].as_u64().unwrap_or(0) as usize;
+    let label = request["label"].as_str().unwrap_or_default();
+    let mut samples = Samples::default();
+    for round in 0..number("rounds") {
+        // Two walks over the nodes that never meet in the same round.
+        let at = round * 7 % nodes.len();
+        let writer = &nodes[at];
+        let reader = &nodes[(at + 1 + round * 13 % (nodes.len() - 1)) % nodes.len()];
+        let name = format!("{label}{round}");
+        if request["kind"] == "items" {
+            item(writer, reader, &name, &mut samples).await?;
+        } else {
+            value(writer, reader, &name, &mut samples).await?;
+        }
+    }
+    for round in 0..number("pushes") {
+        let at = round * 5 % nodes.len();
+        let listener = &nodes[(at + 1 + round * 3 % (nodes.len() - 1)) % nodes.len()];
+        push(
             listener,
-            key_file,
-        })
+            &nodes[at],
+            &format!("{label} push {round}"),
+            &mut samples,
+        )
+        .await?;
     }
-
-    /// As [`Cluster::measure`](super::cluster::Cluster::measure).
-    ///
-    /// # Errors
-    /// When a process ends.
-    pub fn measure(
-        &mut self,
-        kind: Kind,
-        label: &str,
-        rounds: usize,
-        pushes: usize,
-    ) -> Result<Samples, PeerError> {
-        let mut samples = Samples::default();
-        let value = "v".repeat(64);
-        for number in 0..rounds {
-            let name = format!("{label}-{number}");
-            let put = match kind {
-                Kind::Values => format!("put {value} --at {name}"),
-                Kind::MutableItems => {
-                    let file = self.key_file.display();
-                    format!("put {value} --key '{file}' --salt {name} --seq 1")
-                }
-            };
-            let started = Instant::now();
-            self.writer.tell(&[put])?;
-            let stored = self.writer.next(OPERATION_LIMIT)?;
-            if stored["stored"] == true {
-                samples.put.push(milliseconds(started));
-            }
-            let target = match kind {
-                Kind::Values => name.clone(),
-                Kind::MutableItems => stored["target"].as_str().unwrap_or_default().to_owned(),
-            };
-            let salt = match kind {
-                Kind::Values => String::new(),
-                Kind::MutableItems => format!(" --salt {name}"),
-            };
-            self.get(&format!("get {target}{salt}"), &mut samples)?;
-        }
-        if pushes > 0 && kind == Kind::Values {
-            self.push(label, pushes, &mut samples)?;
-        }
-        Ok(samples)
-    }
-
-    /// Milliseconds of commands that ask nobody: what the way to the process and back costs.
-    ///
-    /// # Errors
-    /// When a process ends.
-    pub fn alone(&mut self, rounds: usize) -> Result<Vec<f64>, PeerError> {
-        let once = |_| {
-            let started = Instant::now();
-            self.reader.stats()?;
-            Ok(milliseconds(started))
-        };
-        (0..rounds).map(once).collect()
-    }
-
-    /// The first value by one get; the end of another one that waits for everything.
-    fn get(&mut self, get: &str, samples: &mut Samples) -> Result<(), PeerError> {
-        let started = Instant::now();
-        // What is printed after it is the end of a get that found nothing.
-        self.reader.tell(&[get.to_owned(), "stats".to_owned()])?;
-        if self.reader.next(OPERATION_LIMIT)?.get("uptime").is_none() {
-            samples.first.push(milliseconds(started));
-            self.reader.next(OPERATION_LIMIT)?;
-        }
-        let started = Instant::now();
-        self.reader.ask(&format!("{get} --all"))?;
-        samples.get.push(milliseconds(started));
-        Ok(())
-    }
-
-    fn push(&mut self, label: &str, pushes: usize, samples: &mut Samples) -> Result<(), PeerError> {
-        let key = format!("{label}-push");
-        self.listener.tell(&[format!("listen {key}")])?;
-        // The listener reaches the nodes that will hold the values.
-        std::thread::sleep(Duration::from_millis(500));
-        for number in 0..pushes {
-            let value = format!("{number:064}");
-            let started = Instant::now();
-            self.writer.tell(&[format!("put {value} --at {key}")])?;
-            let heard = self.listener.next(OPERATION_LIMIT)?;
-            if heard["value"] == value {
-                samples.push.push(milliseconds(started));
-            }
-            self.writer.next(OPERATION_LIMIT)?;
-        }
-        Ok(())
-    }
+    let Samples {
+        put,
+        first,
+        get,
+        push,
+    } = samples;
+    Ok(json!({ "put": put, "first": first, "get": get, "push": push }))
 }
 
-fn on_loopback(port: u16) -> SocketAddrV4 {
-    SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)
+fn value_at(key: Id) -> Outcome<DhtValue> {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+    let draft = Draft::new(key, ValueId(1), vec![b'v'; 64]);
+    Ok(draft.unsigned(UnixTime(since_1970.as_secs()))?.value)
+}
+
+async fn value(writer: &Dht, reader: &Dht, name: &str, samples: &mut Samples) -> Outcome<()> {
+    let key = Id::hash_of(name.as_bytes());
+    let made = value_at(key)?;
+    let started = Instant::now();
+    if writer.put_value(key, made).await?.acknowledged > 0 {
+        samples.put.push(milliseconds(started));
+    }
+    let started = Instant::now();
+    let mut found = reader.values(key, Filter::default()).await?;
+    if found.next().await.is_some() {
+        samples.first.push(milliseconds(started));
+        while found.next().await.is_some() {}
+    }
+    samples.get.push(milliseconds(started));
+    Ok(())
+}
+
+async fn item(writer: &Dht, reader: &Dht, name: &str, samples: &mut Samples) -> Outcome<()> {
+    let signer =
+        ItemSigner::from_seed(Id::hash_of(name.as_bytes()).as_bytes().repeat(2)[..32].try_into()?);
+    let bencoded = format!("64:{}", "v".repeat(64));
+    let item = MutableItem::sign(&signer, b"", 1, bencoded.as_bytes())?;
+    let target = item.target();
+    let started = Instant::now();
+    if writer.put_mutable(item, None).await?.acknowledged > 0 {
+        samples.put.push(milliseconds(started));
+    }
+    // A newer one may be anywhere, so the first is known to be the newest at the end only.
+    let started = Instant::now();
+    if reader.get_item(target, b"").await?.is_some() {
+        samples.first.push(milliseconds(started));
+    }
+    samples.get.push(milliseconds(started));
+    Ok(())
+}
+
+async fn push(listener: &Dht, writer: &Dht, name: &str, samples: &mut Samples) -> Outcome<()> {
+    let key = Id::hash_of(name.as_bytes());
+    let mut heard = listener.listen(key, Filter::default()).await?;
+    // The listener reaches the nodes that will hold the value.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let made = value_at(key)?;
+    let started = Instant::now();
+    let put = async {
+        // What became of it, the listener tells.
+        let _ = writer.put_value(key, made).await;
+        std::future::pending::<()>().await;
+    };
+    let hear = async {
+        while let Some(event) = heard.next().await {
+            if matches!(event, ValueEvent::New(_)) {
+                return Some(milliseconds(started));
+            }
+        }
+        None
+    };
+    let heard = tokio::select! {
+        () = put => None,
+        heard = hear => heard,
+        () = tokio::time::sleep(LIMIT) => None,
+    };
+    samples.push.extend(heard);
+    Ok(())
 }
 
 fn milliseconds(since: Instant) -> f64 {
