@@ -93,9 +93,12 @@ impl ExternalAddress {
         self.believed
     }
 
-    /// Our addresses as voters see them, the oldest report first.
+    /// Our addresses as voters see them, in the order in which the voters first said so: a NAT
+    /// that counts took the ports in about this order.
     pub(crate) fn observed(&self) -> impl Iterator<Item = SocketAddr> {
-        self.votes.iter().map(|vote| vote.seen)
+        let mut votes: Vec<&Vote> = self.votes.iter().collect();
+        votes.sort_by_key(|vote| vote.since);
+        votes.into_iter().map(|vote| vote.seen)
     }
 
     /// Whether voters see the same port.

@@ -151,6 +151,12 @@ fn a_port_restricted_listener_and_a_symmetric_caller() {
 }
 
 #[test]
+fn two_nats_that_count_their_ports() {
+    let name = "two_nats_that_count_their_ports";
+    a_call_comes_through(name, [Nat::Sequential, Nat::Sequential], 3);
+}
+
+#[test]
 fn two_nats_with_random_ports_are_told_as_unreachable() {
     let name = "two_nats_with_random_ports_are_told_as_unreachable";
     let Some(street) = street(name, [Nat::Symmetric, Nat::Symmetric], 3) else {

@@ -17,6 +17,9 @@ pub(crate) const MAIN_V6: SocketId = SocketId(1);
 /// The first number of a socket that was opened for punching.
 pub(crate) const FIRST_EXTRA: u16 = 2;
 
+/// Ports for each report, within which all lie that a NAT counted one after the other.
+const CLOSE: usize = 4;
+
 /// Looked at anew for each session.
 pub(crate) struct Ground {
     pub(crate) bound: Vec<SocketAddr>,
@@ -70,7 +73,12 @@ impl Ground {
 /// What the addresses that others saw, oldest first, say about the NAT.
 fn profile(seen: &[SocketAddr], own: &[SocketAddr]) -> NatProfile {
     let ports: Vec<u16> = seen.iter().map(SocketAddr::port).collect();
-    let recent = &ports[ports.len().saturating_sub(MAX_SAMPLES)..];
+    let mut recent = ports[ports.len().saturating_sub(MAX_SAMPLES)..].to_vec();
+    // Nodes that are asked together answer in any order. Ports that lie side by side were counted.
+    let spread = recent.iter().max().zip(recent.iter().min());
+    if spread.is_some_and(|(high, low)| usize::from(high - low) < CLOSE * recent.len()) {
+        recent.sort_unstable();
+    }
     let untouched = !seen.is_empty() && seen.iter().all(|address| own.contains(address));
     let mapping = if untouched {
         Some(Mapping::EndpointIndependent)
@@ -86,8 +94,8 @@ fn profile(seen: &[SocketAddr], own: &[SocketAddr]) -> NatProfile {
     NatProfile {
         mapping,
         filtering: None,
-        allocation: Allocation::of(recent).filter(|_| depends),
-        samples: recent.to_vec(),
+        allocation: Allocation::of(&recent).filter(|_| depends),
+        samples: recent,
     }
 }
 
