@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use dhtnet_channel_mux::{ChannelKind, ChannelState, OpenedBy};
 use dhtnet_identity::DeviceId;
 
+use crate::core::path::{PathAddress, Via};
 use crate::core::{Connection, ConnectionKey, Phase};
 use crate::interfaces;
 use crate::state::State;
@@ -21,6 +22,8 @@ pub enum PathKind {
     Lan,
     /// Through the internet, without a relay.
     Direct,
+    /// Through a relay, which sees ciphertext only.
+    Relayed,
 }
 
 impl PathKind {
@@ -38,10 +41,12 @@ impl PathKind {
     }
 
     /// The kind on this machine, whose interfaces tell which networks it is in.
-    fn here(remote: IpAddr) -> Self {
-        match Self::of(remote) {
-            Self::Direct if interfaces::is_on_link(remote) => Self::Lan,
-            kind => kind,
+    fn here(path: &PathAddress) -> Self {
+        let remote = path.remote.ip();
+        match (path.via, Self::of(remote)) {
+            (Via::Relay(_), _) => Self::Relayed,
+            (_, Self::Direct) if interfaces::is_on_link(remote) => Self::Lan,
+            (_, kind) => kind,
         }
     }
 
@@ -51,6 +56,7 @@ impl PathKind {
             Self::Loopback => "loopback",
             Self::Lan => "lan",
             Self::Direct => "direct",
+            Self::Relayed => "relayed",
         }
     }
 }
@@ -109,7 +115,7 @@ impl ConnectionReport {
             peer: connection.peer?,
             initiated: connection.initiated,
             path: connection.paths.current().map(|path| PathReport {
-                kind: PathKind::here(path.remote.ip()),
+                kind: PathKind::here(&path),
                 remote: path.remote,
                 local: path.local_ip,
             }),

@@ -32,6 +32,7 @@ mod client;
 mod gate;
 mod judge;
 mod quota;
+mod realm;
 mod server;
 mod wire;
 
@@ -40,6 +41,7 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::Bytes;
 use dhtnet_identity::DeviceId;
 
+pub use realm::{realm, relay_of};
 pub use server::{Relay, Stats};
 
 /// The realm of every relay of this kind (RFC 8489 section 14.9).

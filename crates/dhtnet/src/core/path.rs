@@ -39,6 +39,9 @@ pub(crate) enum Via {
     Shared,
     /// A socket opened to punch a hole, by its number.
     Extra(u16),
+    /// An allocation at a relay, by its number. The remote address is the peer's as the relay sees
+    /// it.
+    Relay(u16),
 }
 
 /// One way to a peer: its address, the end of ours, and the local address to send from when that

@@ -134,6 +134,8 @@ impl Sockets {
                 all.find(|s| s.local.is_ipv4() == to.remote.is_ipv4())
             }
             Via::Extra(number) => self.extra.get_mut(&number),
+            // What goes through a relay is wrapped, and then goes to the relay.
+            Via::Relay(_) => None,
         }
     }
 

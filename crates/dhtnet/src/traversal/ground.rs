@@ -17,6 +17,9 @@ pub(crate) const MAIN_V6: SocketId = SocketId(1);
 /// The first number of a socket that was opened for punching.
 pub(crate) const FIRST_EXTRA: u16 = 2;
 
+/// The first number of an allocation at a relay, above all that sockets have.
+pub(crate) const FIRST_RELAY: u16 = 0x8000;
+
 /// Ports for each report, within which all lie that a NAT counted one after the other.
 const CLOSE: usize = 4;
 

@@ -12,7 +12,7 @@ use dhtnet_nat_traversal::punch::{Budget, Need};
 use dhtnet_nat_traversal::session::{Event, Handled, PathKind, Session, Transmit};
 use tokio::sync::Notify;
 
-use super::ground::{FIRST_EXTRA, main_socket};
+use super::ground::{FIRST_EXTRA, FIRST_RELAY, main_socket};
 use crate::core::path::{PathAddress, Via};
 
 /// Sessions at the same time: a device is called by a few others at once, and each may hold a
@@ -151,6 +151,7 @@ impl Sessions {
         let socket = match from.via {
             Via::Shared => main_socket(&from.remote),
             Via::Extra(number) => SocketId(number),
+            Via::Relay(number) => SocketId(FIRST_RELAY + number),
         };
         let key = (socket, from.remote);
         let mut sessions = inner.sessions.values_mut();
@@ -342,6 +343,7 @@ fn open(sockets: &mut BTreeMap<u16, SessionId>, orders: &mut VecDeque<Order>, id
 
 fn path(socket: SocketId, remote: SocketAddr) -> PathAddress {
     let via = match socket.0 {
+        number if number >= FIRST_RELAY => Via::Relay(number - FIRST_RELAY),
         number if number >= FIRST_EXTRA => Via::Extra(number),
         _ => Via::Shared,
     };
