@@ -25,6 +25,7 @@ use crate::port_mapping::PortMapper;
 use crate::signal::Signaller;
 use crate::state::{Shared, State};
 use crate::traversal::{Ground, Sessions, Traversal};
+use crate::upkeep::Upkeep;
 
 /// Data that one connection may have sent without an acknowledgement, in bytes: 8 MiB fills
 /// 200 Mbit/s over 300 ms.
@@ -142,9 +143,13 @@ impl NodeBuilder {
         let mut seed = [0; 32];
         rng.fill_bytes(&mut seed);
         let session_rng = ChaCha20Rng::from_seed(seed);
+        rng.fill_bytes(&mut seed);
+        let core_rng = ChaCha20Rng::from_seed(seed);
+        rng.fill_bytes(&mut seed);
+        let upkeep_rng = ChaCha20Rng::from_seed(seed);
         let noise = NoiseConfig::new(&key, hello, Box::new(rng)).map_err(configuration)?;
-        let core =
-            Core::new(noise, settings, SEND_WINDOW, Limits::default()).map_err(configuration)?;
+        let core = Core::new(noise, settings, (SEND_WINDOW, Limits::default()), core_rng)
+            .map_err(configuration)?;
 
         let mut sources: Vec<Arc<dyn Discovery>> = vec![Arc::new(Hints)];
         if self.mdns {
@@ -172,6 +177,8 @@ impl NodeBuilder {
         let mapper = watcher.as_ref().filter(|_| self.port_mapping);
         let mapper =
             mapper.map(|watcher| PortMapper::new(local_addresses.clone(), watcher.changes()));
+        let changes = || watcher.as_ref().map(Watcher::changes);
+        let mut calls = None;
         if let Some(dht) = &dht {
             let ground = Ground {
                 bound: local_addresses.clone(),
@@ -179,14 +186,27 @@ impl NodeBuilder {
                 mappings: mapper.as_ref().map(PortMapper::watch),
             };
             let signaller = Signaller::new(dht.clone(), key.clone());
-            let traversal = Traversal::new((shared, sessions), signaller, ground, session_rng);
+            let traversal = Traversal::new(
+                (shared.clone(), sessions.clone()),
+                signaller,
+                (ground, changes()),
+                session_rng,
+            );
+            calls = Some(traversal.clone());
             sources.push(Arc::new(traversal));
             let discovery = DhtDiscovery::new(dht.clone(), key)
-                .on_change(watcher.as_ref().map(Watcher::changes))
+                .on_change(changes())
                 .mappings(mapper.as_ref().map(PortMapper::watch));
             sources.push(Arc::new(discovery));
         }
+        let upkeep = Upkeep::start(
+            (&shared, sessions),
+            changes(),
+            (dht.clone(), calls),
+            upkeep_rng,
+        );
         let parts = Parts {
+            _upkeep: upkeep,
             dht,
             watcher,
             mapper,

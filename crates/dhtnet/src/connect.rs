@@ -11,7 +11,7 @@ use futures_util::stream::SelectAll;
 use tokio::sync::Notify;
 
 use crate::channel::{Channel, Held};
-use crate::core::path::PathAddress;
+use crate::core::path::{PathAddress, Route};
 use crate::core::{ChannelKey, ConnectionKey, DialError};
 use crate::discovery::{Discovery, Lookup};
 use crate::error::{ChannelError, ConnectError, ConnectStep, EndReason, close_code, unreachable};
@@ -277,10 +277,10 @@ impl Attempt {
     fn on_address(&self, address: SocketAddr) -> Result<(), DialError> {
         let now = Instant::now();
         tracing::debug!(peer = %self.peer.id.short(), %address, "trying an address");
-        let path = PathAddress::to(address);
+        let route = Route::untried(PathAddress::to(address));
         let result = self
             .shared
-            .with(|state| state.try_path(now, &self.peer.id, path));
+            .with(|state| state.try_path(now, &self.peer.id, route));
         self.shared.wake.wake();
         result
     }

@@ -9,7 +9,7 @@ mod link;
 pub(crate) mod path;
 mod timers;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,11 +21,12 @@ use dhtnet_secure_transport::{
     ConnectionFault, NoiseConfig, PeerIdentity, SettingsError, TransportSettings, peer_identity,
 };
 use quinn_proto::{ConnectionHandle, EcnCodepoint, Event as QuicEvent, VarInt};
+use rand_chacha::ChaCha20Rng;
 
 use self::connection::Tuning;
 pub(crate) use self::connection::{Connection, Phase};
 pub(crate) use self::link::QuicLink;
-use self::path::{PathAddress, Paths, VIRTUAL_REMOTE};
+use self::path::{Change, PathAddress, Paths, Route, VIRTUAL_REMOTE, Via};
 use self::timers::Timers;
 use crate::error::{EndReason, close_code};
 use crate::report::DropReport;
@@ -74,6 +75,8 @@ pub(crate) enum CoreEvent {
         key: ConnectionKey,
         reason: EndReason,
     },
+    /// Something about the paths.
+    Path { key: ConnectionKey, change: Change },
     /// Something about the channels.
     Mux {
         key: ConnectionKey,
@@ -123,8 +126,11 @@ pub(crate) struct Core {
     /// Connections that may have something to send, each at most once.
     ready: VecDeque<ConnectionKey>,
     responses: VecDeque<(Bytes, PathAddress)>,
-    /// Datagrams of a first flight for a candidate that came late.
+    /// Datagrams of a first flight for a candidate that came late, and checks.
     repeats: VecDeque<(Bytes, PathAddress)>,
+    /// Which connection a check may be for.
+    check_tags: BTreeSet<(u32, ConnectionKey)>,
+    rng: ChaCha20Rng,
     timers: Timers,
     events: VecDeque<CoreEvent>,
     scratch: Vec<u8>,
@@ -136,8 +142,8 @@ impl Core {
     pub(crate) fn new(
         noise: Arc<NoiseConfig>,
         settings: TransportSettings,
-        send_window: u32,
-        limits: mux::Limits,
+        (send_window, limits): (u32, mux::Limits),
+        rng: ChaCha20Rng,
     ) -> Result<Self, SettingsError> {
         let settings = settings.send_window(send_window);
         let server = noise.server_config(&settings)?;
@@ -158,6 +164,8 @@ impl Core {
             ready: VecDeque::new(),
             responses: VecDeque::new(),
             repeats: VecDeque::new(),
+            check_tags: BTreeSet::new(),
+            rng,
             timers: Timers::default(),
             events: VecDeque::new(),
             scratch: Vec::new(),
@@ -192,14 +200,37 @@ impl Core {
     }
 
     /// Adds an address at which the peer of a connection may be reached.
-    pub(crate) fn add_candidate(&mut self, now: Instant, key: ConnectionKey, to: PathAddress) {
+    pub(crate) fn add_candidate(&mut self, now: Instant, key: ConnectionKey, route: Route) {
         let Some(connection) = self.get_mut(key) else {
             return;
         };
-        let repeats = connection.paths.add_candidate(to);
-        self.repeats
-            .extend(repeats.into_iter().map(|datagram| (datagram, to)));
+        let repeats = connection.paths.add_candidate(now, route);
+        let repeats = repeats.into_iter().map(|datagram| (datagram, route.path));
+        self.repeats.extend(repeats);
+        self.wake = true;
         self.drive(now, key);
+    }
+
+    /// The addresses or routes of this machine have changed: all paths are asked whether they live.
+    pub(crate) fn on_network_change(&mut self, now: Instant) {
+        for key in self.keys() {
+            if let Some(connection) = self.get_mut(key) {
+                connection.paths.on_network_change(now);
+            }
+            self.drive(now, key);
+        }
+        self.wake = true;
+    }
+
+    /// A socket or an allocation of ours is gone, and the paths through it.
+    pub(crate) fn on_via_gone(&mut self, now: Instant, via: Via) {
+        for key in self.keys() {
+            if let Some(connection) = self.get_mut(key) {
+                connection.paths.on_via_gone(now, via);
+            }
+            self.drive(now, key);
+        }
+        self.wake = true;
     }
 
     fn insert(
@@ -234,8 +265,10 @@ impl Core {
     /// Handles what is due at `now`.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         while let Some(key) = self.timers.expired(now) {
-            if let Some(connection) = self.get_mut(key) {
+            let live = self.slots.get_mut(key.slot).and_then(Option::as_mut);
+            if let Some(connection) = live.filter(|connection| connection.key == key) {
                 connection.handle_timeout(now);
+                connection.paths.handle_timeout(now, &mut self.rng);
                 if connection.phase != Phase::Ended && connection.paths.is_dead(now) {
                     self.end(now, key, close_code::DONE, EndReason::PortClosed);
                 } else if connection.is_overdue(now) {
@@ -335,6 +368,15 @@ impl Core {
         while let Some(event) = connection.mux.poll_event() {
             self.events.push_back(CoreEvent::Mux { key, event });
         }
+        if was_handshaking && let Some(tag) = connection.check_tag {
+            self.check_tags.insert((tag, key));
+        }
+        while let Some(change) = connection.poll_path_change(now) {
+            self.events.push_back(CoreEvent::Path { key, change });
+        }
+        while let Some(check) = connection.paths.poll_check() {
+            self.repeats.push_back(check);
+        }
         if drained {
             self.remove(key);
             return;
@@ -351,6 +393,9 @@ impl Core {
             return;
         };
         self.timers.set(key, &mut connection.deadline, None);
+        if let Some(tag) = connection.check_tag {
+            self.check_tags.remove(&(tag, key));
+        }
         if connection.holders > 0 {
             self.lingering.insert(key, connection);
         }
@@ -402,7 +447,7 @@ impl Core {
 
     /// Whether every connection has told its peer that it is over.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.responses.is_empty() && self.ready.is_empty()
+        self.responses.is_empty() && self.repeats.is_empty() && self.ready.is_empty()
     }
 
     pub(crate) fn get(&self, key: ConnectionKey) -> Option<&Connection> {

@@ -20,6 +20,7 @@ mod bootstrap;
 mod builder;
 mod error;
 mod handle;
+mod moved;
 mod operation;
 pub(crate) mod presence;
 mod saving;

@@ -172,7 +172,10 @@ impl Driver {
                 }
                 // Nor like this: QUIC sets one of the two top bits, STUN neither (RFC 9443).
                 if stun::is_stun(&datagram) {
-                    sessions.on_datagram(now, &from, &datagram);
+                    if !sessions.on_datagram(now, &from, &datagram) {
+                        let state = state.get_or_insert_with(|| shared.lock());
+                        state.core.handle_check(now, from, &datagram);
+                    }
                     return;
                 }
                 let state = state.get_or_insert_with(|| shared.lock());

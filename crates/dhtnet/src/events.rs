@@ -5,6 +5,7 @@ use dhtnet_identity::policy::OwnedAction;
 use tokio::sync::broadcast;
 
 use crate::error::EndReason;
+use crate::report::PathEvent;
 
 /// Events kept for a subscriber that does not read; older ones are dropped and counted.
 pub(crate) const MAX_QUEUED_EVENTS: usize = 256;
@@ -26,6 +27,14 @@ pub enum Event {
         peer: DeviceId,
         /// Why.
         reason: EndReason,
+    },
+    /// The datagrams of a connection take another path, or none answers any more. What the
+    /// channels carry is not touched by it.
+    PathChanged {
+        /// With whom.
+        peer: DeviceId,
+        /// What has happened.
+        change: PathEvent,
     },
     /// The policy refused a connection (`action` is `None`) or a channel.
     Refused {

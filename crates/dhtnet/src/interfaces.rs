@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use if_addrs::IfAddr;
 
 pub(crate) use self::routes::Gateways;
-pub(crate) use self::watch::{Changes, Watcher};
+pub(crate) use self::watch::{Changes, Watcher, next_change};
 
 /// Addresses under which sockets bound to `bound` can be reached from other machines; loopback
 /// ones only when a socket is bound to one.

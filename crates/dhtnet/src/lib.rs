@@ -108,6 +108,7 @@ mod report;
 mod signal;
 mod state;
 mod traversal;
+mod upkeep;
 
 pub use dhtnet_channel_mux::{ChannelKind, ChannelRequest, DeclineCode, DeclineReason, Priority};
 pub use dhtnet_identity as identity;
@@ -124,4 +125,6 @@ pub use crate::events::{Event, Events};
 pub use crate::listener::{Incoming, Listener};
 pub use crate::node::{Node, SHUTDOWN_LIMIT};
 pub use crate::port_mapping::{MappingProtocol, PortMapping};
-pub use crate::report::{ChannelReport, ConnectionReport, DropReport, PathKind, PathReport};
+pub use crate::report::{
+    ChannelReport, ConnectionReport, DropReport, PathEvent, PathKind, PathReason, PathReport,
+};

@@ -23,6 +23,7 @@ use crate::listener::{Incoming, Listener};
 use crate::port_mapping::{PortMapper, PortMapping, public_addresses};
 use crate::report::{ChannelReport, ConnectionReport, DropReport};
 use crate::state::{ActionOf, DialFailure, Offer, Shared, default_action};
+use crate::upkeep::Upkeep;
 
 /// How long [`Node::shutdown`] waits for what was written to arrive.
 pub const SHUTDOWN_LIMIT: Duration = Duration::from_secs(3);
@@ -72,6 +73,8 @@ pub struct Node {
 
 /// What only the node itself uses.
 pub(crate) struct Parts {
+    /// Runs as long as the node.
+    pub(crate) _upkeep: Upkeep,
     pub(crate) dht: Option<Dht>,
     /// Tells of changed addresses and routes; absent for a node bound to a loopback address.
     pub(crate) watcher: Option<Watcher>,

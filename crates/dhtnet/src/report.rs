@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use dhtnet_channel_mux::{ChannelKind, ChannelState, OpenedBy};
 use dhtnet_identity::DeviceId;
+use dhtnet_nat_traversal::path::Reason;
 
-use crate::core::path::{PathAddress, Via};
+use crate::core::path::{PathAddress, PathKind as Through, Standing, Via};
 use crate::core::{Connection, ConnectionKey, Phase};
 use crate::interfaces;
 use crate::state::State;
@@ -61,16 +62,102 @@ impl PathKind {
     }
 }
 
-/// The path in use.
+/// One path to a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PathReport {
     /// What kind it is.
     pub kind: PathKind,
-    /// The peer's address.
+    /// The peer's address; through a relay, as the relay sees it.
     pub remote: SocketAddr,
     /// Our address on it, when the system told it.
     pub local: Option<IpAddr>,
+    /// Time of one check and its answer, smoothed; `None` before the handshake is done.
+    pub rtt: Option<Duration>,
+    /// Whether it carries the data.
+    pub in_use: bool,
+}
+
+impl PathReport {
+    fn of(standing: &Standing) -> Self {
+        Self {
+            rtt: standing.route.round_trip,
+            in_use: standing.in_use,
+            ..Self::bare(&standing.route.path, Some(standing.route.kind))
+        }
+    }
+
+    /// The path alone; `kind` is what a connection has found out.
+    pub(crate) fn bare(path: &PathAddress, kind: Option<Through>) -> Self {
+        let kind = match kind {
+            Some(Through::Relayed) => PathKind::Relayed,
+            _ => PathKind::here(path),
+        };
+        Self {
+            kind,
+            remote: path.remote,
+            local: path.local_ip,
+            rtt: None,
+            in_use: true,
+        }
+    }
+}
+
+/// Why a path is in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PathReason {
+    /// It answered first.
+    First,
+    /// It is better than the one before: direct instead of relayed, or shorter.
+    Better,
+    /// The one before fell silent.
+    Silent,
+    /// The one before is gone, with its socket or its relay.
+    Gone,
+    /// The peer changed to it.
+    PeerMoved,
+}
+
+impl PathReason {
+    pub(crate) fn of(reason: Reason) -> Self {
+        match reason {
+            Reason::Better => Self::Better,
+            Reason::Silent => Self::Silent,
+            Reason::Gone => Self::Gone,
+            Reason::PeerMoved => Self::PeerMoved,
+            _ => Self::First,
+        }
+    }
+
+    /// A few words for people, which read after the path.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::First => "it answered first",
+            Self::Better => "it is better than the one before",
+            Self::Silent => "the one before fell silent",
+            Self::Gone => "the one before is gone",
+            Self::PeerMoved => "the peer changed to it",
+        }
+    }
+}
+
+/// What has happened to the paths of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PathEvent {
+    /// Data takes this path from now on.
+    Changed {
+        /// Which.
+        path: PathReport,
+        /// Why.
+        reason: PathReason,
+    },
+    /// The peer is silent on every path; all that are known are tried until one answers or the
+    /// connection times out.
+    Silent,
+    /// A path answers again.
+    Back,
 }
 
 /// One connection, at one moment.
@@ -83,6 +170,10 @@ pub struct ConnectionReport {
     pub initiated: bool,
     /// The path in use.
     pub path: Option<PathReport>,
+    /// Why it is, and for how long it has been.
+    pub path_reason: Option<(PathReason, Duration)>,
+    /// All paths that work, the one in use among them; none while the peer is silent on all.
+    pub paths: Vec<PathReport>,
     /// Smoothed round trip time.
     pub rtt: Duration,
     /// UDP payload bytes sent.
@@ -114,11 +205,22 @@ impl ConnectionReport {
         Some(Self {
             peer: connection.peer?,
             initiated: connection.initiated,
-            path: connection.paths.current().map(|path| PathReport {
-                kind: PathKind::here(&path),
-                remote: path.remote,
-                local: path.local_ip,
+            path: connection.paths.current().map(|path| {
+                let standing = connection.paths.standings().find(|s| s.in_use);
+                standing.map_or_else(
+                    || PathReport::bare(&path, connection.paths.kind()),
+                    |standing| PathReport::of(&standing),
+                )
             }),
+            path_reason: connection.paths.reason().map(|(reason, since)| {
+                let age = now.saturating_duration_since(since);
+                (PathReason::of(reason), age)
+            }),
+            paths: connection
+                .paths
+                .standings()
+                .map(|standing| PathReport::of(&standing))
+                .collect(),
             rtt: stats.path.rtt,
             sent_bytes: stats.udp_tx.bytes,
             received_bytes: stats.udp_rx.bytes,

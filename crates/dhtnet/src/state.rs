@@ -17,12 +17,13 @@ use tokio::sync::{Notify, broadcast};
 use self::channels::ChannelTable;
 pub(crate) use self::dials::{DialFailure, Dials};
 pub(crate) use self::listeners::{ActionOf, Listeners, Offer, default_action};
-use crate::core::path::PathAddress;
+use crate::core::path::{Change, Route};
 use crate::core::{ConnectionKey, Core, CoreEvent, DialError};
 use crate::error::{EndReason, close_code};
 use crate::events::Event;
 use crate::hello::Hello;
 use crate::peers::PeerTable;
+use crate::report::{PathEvent, PathReason, PathReport};
 
 /// What the driver and the handles share.
 pub(crate) struct Shared {
@@ -106,6 +107,7 @@ impl State {
                     self.on_established(now, wall_clock(), key, &identity, initiated);
                 }
                 CoreEvent::Ended { key, reason } => self.on_ended(key, reason),
+                CoreEvent::Path { key, change } => self.on_path_change(key, change),
                 CoreEvent::Mux { key, event } => self.on_mux_event(now, wall_clock, key, event),
             }
         }
@@ -167,6 +169,32 @@ impl State {
         } else {
             tracing::debug!(%reason, "an incoming handshake failed");
         }
+    }
+
+    fn on_path_change(&mut self, key: ConnectionKey, change: Change) {
+        let Some(connection) = self.core.get(key) else {
+            return;
+        };
+        let (Some(peer), kind) = (connection.peer, connection.paths.kind()) else {
+            return;
+        };
+        let change = match change {
+            Change::Use(path, reason) => {
+                let path = PathReport::bare(&path, kind);
+                let reason = PathReason::of(reason);
+                tracing::info!(peer = %peer.short(), to = %path.remote, kind = path.kind.as_str(), why = reason.as_str(), "another path");
+                PathEvent::Changed { path, reason }
+            }
+            Change::Lost => {
+                tracing::warn!(peer = %peer.short(), "the peer is silent on every path; trying all that are known");
+                PathEvent::Silent
+            }
+            Change::Found => {
+                tracing::info!(peer = %peer.short(), "the peer answers again");
+                PathEvent::Back
+            }
+        };
+        self.tell(Event::PathChanged { peer, change });
     }
 
     fn on_mux_event(
@@ -253,17 +281,21 @@ impl State {
     }
 
     /// Tries a way to a peer that somebody waits for: begins the handshake with the first, adds
-    /// the others to the race.
+    /// the others to the race. Of a peer that is connected it becomes one more path.
     pub(crate) fn try_path(
         &mut self,
         now: Instant,
         peer: &DeviceId,
-        path: PathAddress,
+        route: Route,
     ) -> Result<(), DialError> {
+        if let Some(live) = self.peers.primary(peer) {
+            self.core.add_candidate(now, live, route);
+            return Ok(());
+        }
         if !self.dials.contains(peer) {
             return Ok(());
         }
-        let attempt = match self.dials.on_address(peer, path.remote) {
+        let attempt = match self.dials.on_address(peer, route.path.remote) {
             Some(attempt) => attempt,
             None => {
                 let attempt = self.core.dial(now, peer)?;
@@ -271,7 +303,7 @@ impl State {
                 attempt
             }
         };
-        self.core.add_candidate(now, attempt, path);
+        self.core.add_candidate(now, attempt, route);
         Ok(())
     }
 

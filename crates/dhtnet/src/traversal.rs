@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 pub(crate) use self::ground::Ground;
 pub(crate) use self::sessions::{Order, Sessions};
 use crate::discovery::{Announcement, Discovery, Lookup};
+use crate::interfaces::{Changes, next_change};
 use crate::signal::{ANSWER, OFFER, Signal, Signaller, answer_to, offers_to};
 use crate::state::Shared;
 
@@ -46,6 +47,8 @@ struct Parts {
     sessions: Arc<Sessions>,
     signaller: Signaller,
     ground: Ground,
+    /// Woken when this device may be somewhere else.
+    changes: Option<Changes>,
     rng: Mutex<ChaCha20Rng>,
     answering: Mutex<Option<JoinHandle<()>>>,
 }
@@ -73,7 +76,7 @@ impl Traversal {
     pub(crate) fn new(
         (shared, sessions): (Arc<Shared>, Arc<Sessions>),
         signaller: Signaller,
-        ground: Ground,
+        (ground, changes): (Ground, Option<Changes>),
         rng: ChaCha20Rng,
     ) -> Self {
         Self(Arc::new(Parts {
@@ -82,9 +85,17 @@ impl Traversal {
             sessions,
             signaller,
             ground,
+            changes,
             rng: Mutex::new(rng),
             answering: Mutex::new(None),
         }))
+    }
+}
+
+impl Traversal {
+    /// Looks for paths to a peer once more, with which there is a connection.
+    pub(crate) async fn call_once(&self, peer: DeviceId) {
+        self.0.clone().call(peer).await;
     }
 }
 
@@ -124,28 +135,40 @@ impl Parts {
         };
         tracing::debug!(peer = %peer.short(), candidates = offer.candidates.len(), "calling through the DHT");
         let send = self.send((offers_to(&peer), OFFER), peer, offer.encode(), rng);
-        let receive = async {
-            let Ok(mut answers) = self.signaller.receive(place, ANSWER).await else {
-                return;
-            };
-            while let Some(Signal { sender, message }) = answers.next().await {
-                match Offer::decode(&message) {
-                    Ok(answer) if sender == peer => {
-                        tracing::debug!(peer = %peer.short(), candidates = answer.candidates.len(), "the call was answered");
-                        self.sessions.handle_offer(Instant::now(), id, answer);
-                        self.shared.wake.wake();
-                    }
-                    Ok(_) => tracing::debug!("an answer of somebody else"),
-                    Err(error) => tracing::debug!(%error, "an answer that cannot be read"),
-                }
-            }
-        };
+        let receive = self.await_answers(peer, id, place);
         let conversation = async { tokio::join!(send, receive) };
         tokio::select! {
             _ = conversation => {}
             () = call.over() => {}
         }
         call.over().await;
+    }
+
+    /// Takes the peer's answers, for as long as there may be any.
+    async fn await_answers(&self, peer: DeviceId, id: SessionId, place: dhtnet_dht_core::Id) {
+        loop {
+            match self.signaller.receive(place, ANSWER).await {
+                Ok(mut answers) => {
+                    while let Some(Signal { sender, message }) = answers.next().await {
+                        match Offer::decode(&message) {
+                            Ok(answer) if sender == peer => {
+                                tracing::debug!(peer = %peer.short(), candidates = answer.candidates.len(), "the call was answered");
+                                self.sessions.handle_offer(Instant::now(), id, answer);
+                                self.shared.wake.wake();
+                            }
+                            Ok(_) => tracing::debug!("an answer of somebody else"),
+                            Err(error) => {
+                                tracing::debug!(%error, "an answer that cannot be read");
+                            }
+                        }
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(peer = %peer.short(), %error, "no answer can be heard yet");
+                }
+            }
+            tokio::time::sleep(OFFER_RETRY).await;
+        }
     }
 
     async fn send(
@@ -176,22 +199,32 @@ impl Parts {
     /// Answers offers for as long as the node listens.
     async fn answer_offers(self: Arc<Self>) {
         let mut replays = ReplayWindow::default();
+        let mut changes = self.changes.clone();
         loop {
-            let place = offers_to(&self.own);
-            if let Ok(mut offers) = self.signaller.receive(place, OFFER).await {
-                let mut minute = (Instant::now(), 0);
-                while let Some(signal) = offers.next().await {
-                    if minute.0.elapsed() > Duration::from_secs(60) {
-                        minute = (Instant::now(), 0);
-                    }
-                    minute.1 += 1;
-                    if minute.1 <= MAX_OFFERS_PER_MINUTE {
-                        self.on_offer(&mut replays, signal);
-                    }
+            // Who moves is told at the old address, and listens anew.
+            tokio::select! {
+                () = self.answer_until_lost(&mut replays) => {}
+                () = next_change(&mut changes) => {}
+            }
+        }
+    }
+
+    /// Answers offers until the DHT tells of no more, and waits a moment.
+    async fn answer_until_lost(self: &Arc<Self>, replays: &mut ReplayWindow) {
+        let place = offers_to(&self.own);
+        if let Ok(mut offers) = self.signaller.receive(place, OFFER).await {
+            let mut minute = (Instant::now(), 0);
+            while let Some(signal) = offers.next().await {
+                if minute.0.elapsed() > Duration::from_secs(60) {
+                    minute = (Instant::now(), 0);
+                }
+                minute.1 += 1;
+                if minute.1 <= MAX_OFFERS_PER_MINUTE {
+                    self.on_offer(replays, signal);
                 }
             }
-            tokio::time::sleep(LISTEN_RETRY).await;
         }
+        tokio::time::sleep(LISTEN_RETRY).await;
     }
 
     fn on_offer(self: &Arc<Self>, replays: &mut ReplayWindow, signal: Signal) {

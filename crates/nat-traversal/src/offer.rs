@@ -83,6 +83,18 @@ impl Credentials {
         Self { ufrag, password }
     }
 
+    /// Those that both ends of a connection derive from its keys, where no offer tells them.
+    #[must_use]
+    pub fn derived(ufrag: [u8; 4], password: [u8; 16]) -> Self {
+        Self { ufrag, password }
+    }
+
+    /// The user fragment as a number, to find its side by.
+    #[must_use]
+    pub fn tag(&self) -> u32 {
+        u32::from_be_bytes(self.ufrag)
+    }
+
     /// The user fragment as text: eight hexadecimal digits.
     #[must_use]
     pub fn ufrag(&self) -> String {

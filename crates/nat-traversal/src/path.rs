@@ -77,6 +77,8 @@ pub enum Reason {
     Silent,
     /// The one before is gone with its socket.
     Gone,
+    /// The peer sends on it, and has left the one before.
+    PeerMoved,
 }
 
 /// What is to be done.
@@ -163,6 +165,42 @@ impl Paths {
             entry.on_received(now);
             entry.on_round_trip(round_trip);
             self.select(Reason::Better);
+        }
+    }
+
+    /// It has turned out what a path goes through.
+    pub fn set_kind(&mut self, id: PathId, kind: PathKind) {
+        if let Some(entry) = self.entry(id).filter(|entry| entry.kind != kind) {
+            entry.kind = kind;
+            self.select(Reason::Better);
+        }
+    }
+
+    /// The peer has left the path in use for this one: it is followed, since it may know that its
+    /// packets no longer pass on the other, which is asked whether it lives.
+    pub fn on_peer_moved(&mut self, now: Instant, id: PathId) {
+        let Some(current) = self.current.filter(|current| *current != id) else {
+            return;
+        };
+        if self.entry(id).is_none() {
+            return;
+        }
+        if let Some(left) = self.entry(current) {
+            left.on_left(now);
+            self.events.push_back(Event::Probe(current));
+        }
+        self.current = Some(id);
+        self.events.push_back(Event::Use {
+            path: id,
+            reason: Reason::PeerMoved,
+        });
+    }
+
+    /// Asks all paths at once whether they live: the network here has changed.
+    pub fn on_network_change(&mut self, now: Instant) {
+        for entry in &mut self.entries {
+            entry.on_asked(now);
+            self.events.push_back(Event::Probe(entry.id));
         }
     }
 

@@ -32,7 +32,7 @@ use crate::candidate::{
     Added, Candidate, CandidateKind, Candidates, MAX_CANDIDATES, SocketId, is_private,
     pair_priority,
 };
-use crate::check::{Keys, Nomination, Outstanding, Sent};
+use crate::check::{Keys, Nomination, Outstanding, Sent, Way};
 use crate::offer::{Credentials, NatProfile, Offer, SessionId, Wish, timestamp};
 use crate::punch::{Budget, Need, NotNow, Plan, Punch, Purpose, Role};
 use crate::retry::Effort;
@@ -121,7 +121,7 @@ pub struct Session {
     decide_by: Option<Instant>,
     chosen: Option<Key>,
     /// Pairs the peer was heard on before its offer was here.
-    early: Vec<Key>,
+    early: Vec<(Key, Way)>,
     blocked_until: Option<Instant>,
     events: VecDeque<Event>,
     needs: VecDeque<Need>,
@@ -205,6 +205,13 @@ impl Session {
         }
     }
 
+    /// Addresses of the peer that are not a relay's, as it has told them, best first.
+    pub fn direct_addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        let told = self.peer.iter().flat_map(|peer| &peer.offer.candidates);
+        let direct = told.filter(|candidate| candidate.kind != CandidateKind::Relayed);
+        direct.map(|candidate| candidate.address)
+    }
+
     /// Takes the peer's offer; a later one of the same session adds candidates, up to
     /// [`MAX_CANDIDATES`]. Offers of other sessions and after the end are not looked at.
     pub fn handle_offer(&mut self, now: Instant, mut offer: Offer) {
@@ -231,8 +238,8 @@ impl Session {
         }
         self.pair_up();
         self.plan(now);
-        for key in std::mem::take(&mut self.early) {
-            self.learn(key);
+        for (key, way) in std::mem::take(&mut self.early) {
+            self.learn(key, way);
             self.list.trigger(now, key);
         }
     }
@@ -392,8 +399,16 @@ impl Session {
 
     fn check(&mut self, now: Instant, key: Key, nomination: Nomination) -> Option<Transmit> {
         let id = TransactionId::random(&mut self.rng);
-        let payload = self.keys.request(id, nomination)?;
         let (socket, remote) = key;
+        let relayed = |(local, of): &(Candidate, SocketId)| {
+            *of == socket && local.kind == CandidateKind::Relayed
+        };
+        let way = if self.candidates.iter().any(relayed) {
+            Way::Relayed
+        } else {
+            Way::Direct
+        };
+        let payload = self.keys.request(id, nomination, way)?;
         let sent = Sent {
             socket,
             remote,

@@ -115,6 +115,6 @@ pub use noise_config::{
 };
 pub use payload::{MAX_APPLICATION_LEN, Message1, Message2};
 pub use replay::MAX_REMEMBERED_FIRST_MESSAGES;
-pub use session::{claimed_identity, export_keying_material, peer_identity};
+pub use session::{claimed_identity, export_keying_material, path_changed, peer_identity};
 pub use settings::{Congestion, MAX_MTU, MIN_MTU, SettingsError, TransportSettings};
 pub use version::{MIN_DESTINATION_ID_LEN, QUIC_VERSION, accepts_version};

@@ -14,6 +14,7 @@ use ring::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
 use crate::{
     aead::Aead,
+    congestion::Adaptive,
     handshake::{Device, Handshake, NextSpace, PeerIdentity},
     handshake_error::HandshakeError,
     key_schedule::{self, ResponderSalt},
@@ -270,6 +271,20 @@ pub fn claimed_identity(connection: &Connection) -> Option<PeerIdentity> {
 
 fn downcast(identity: Box<dyn Any>) -> Option<PeerIdentity> {
     identity.downcast().ok().map(|identity| *identity)
+}
+
+/// Tells a connection that its datagrams take another path from now on, which QUIC cannot see:
+/// round trip, MTU and congestion control begin anew. What the path before may have swallowed does
+/// not keep the new one from being used (with [`Adaptive`]), and a PING is queued, whose
+/// acknowledgement shows what was lost.
+pub fn path_changed(connection: &mut Connection, now: std::time::Instant) {
+    let before = connection.congestion_state().window();
+    connection.path_changed(now);
+    let fresh = connection.congestion_state().clone_box().into_any();
+    if let Ok(fresh) = fresh.downcast::<Adaptive>() {
+        fresh.carry(before);
+    }
+    connection.ping();
 }
 
 /// Fills `output` with keying material that only the two ends of `connection` can compute, bound to

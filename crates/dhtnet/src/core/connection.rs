@@ -5,10 +5,13 @@ use std::time::{Duration, Instant};
 
 use dhtnet_channel_mux::{self as mux, CloseCode};
 use dhtnet_identity::DeviceId;
+use dhtnet_nat_traversal::offer::Credentials;
+use dhtnet_nat_traversal::path::Load;
+use dhtnet_secure_transport::{export_keying_material, path_changed};
 use quinn_proto::{ConnectionHandle, Dir, StreamEvent};
 
 use super::link::{QuicLink, from_quic};
-use super::path::Paths;
+use super::path::{Change, CheckKeys, Paths};
 use super::{ConnectionKey, Destinations, MAX_BATCH_BYTES, Outgoing};
 
 /// A connection with open channels sends at least this often, so that NAT mappings live (RFC 4787
@@ -24,6 +27,11 @@ const RETIRED_IDLE_LIMIT: Duration = Duration::from_secs(2);
 /// A handshake that a peer began must be done within this time. QUIC's own limit is the idle
 /// timeout, which would let who knows our id hold each of the few places for 30 s.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+
+/// What the keys of checks are derived with (TRANSPORT: exporter), and their bytes: a tag of four
+/// and a password of sixteen for each side, the initiator's first.
+const CHECK_LABEL: &[u8] = b"dhtnet 1 path checks";
+const CHECK_BYTES: usize = 2 * (4 + 16);
 
 /// How far a connection has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +70,8 @@ pub(crate) struct Connection {
     retired: bool,
     /// Whether it stands in the queue of those that may have something to send.
     pub(super) ready: bool,
+    /// Which checks are for this connection; known when the handshake is done.
+    pub(super) check_tag: Option<u32>,
     pub(super) deadline: Option<Instant>,
     interactive: BTreeSet<mux::StreamId>,
     send_window: u64,
@@ -92,6 +102,7 @@ impl Connection {
             next_keepalive: now + KEEPALIVE,
             retired: false,
             ready: false,
+            check_tag: None,
             deadline: None,
             interactive: BTreeSet::new(),
             send_window: tuning.send_window,
@@ -117,7 +128,48 @@ impl Connection {
             + rx.stop_sending
     }
 
+    /// Frames sent that the peer has to answer.
+    fn asking_frames(&self) -> u64 {
+        let tx = self.quic.stats().frame_tx;
+        tx.crypto
+            + tx.stream
+            + tx.datagram
+            + tx.ping
+            + tx.max_data
+            + tx.max_stream_data
+            + tx.reset_stream
+            + tx.stop_sending
+    }
+
+    /// From now on paths are checked with keys that only the two ends know.
+    fn open_paths(&mut self, now: Instant) {
+        let mut material = [0; CHECK_BYTES];
+        if export_keying_material(&self.quic, CHECK_LABEL, b"", &mut material).is_err() {
+            return;
+        }
+        let (ours, theirs) = material.split_at(CHECK_BYTES / 2);
+        let (ours, theirs) = match self.quic.side() {
+            quinn_proto::Side::Client => (ours, theirs),
+            quinn_proto::Side::Server => (theirs, ours),
+        };
+        let (ours, theirs) = (credentials(ours), credentials(theirs));
+        self.check_tag = Some(ours.tag());
+        let keys = CheckKeys::new(&ours, &theirs);
+        self.paths.on_established(now, keys, self.quic.rtt());
+    }
+
+    /// Tells QUIC of another path. Returns what has happened to the paths.
+    pub(super) fn poll_path_change(&mut self, now: Instant) -> Option<Change> {
+        let change = self.paths.poll_change()?;
+        if matches!(change, Change::Use(..) | Change::Found) {
+            path_changed(&mut self.quic, now);
+            self.wants_transmit = true;
+        }
+        Some(change)
+    }
+
     pub(super) fn on_established(&mut self, now: Instant, peer: DeviceId) {
+        self.open_paths(now);
         self.phase = Phase::Established;
         self.established = true;
         self.next_keepalive = now + KEEPALIVE;
@@ -259,7 +311,17 @@ impl Connection {
         }
         let mtu = usize::from(self.quic.current_mtu()).max(1);
         let segments = max_segments.min(MAX_BATCH_BYTES / mtu).max(1);
+        let needs_load = self.paths.needs_load(now);
+        let asked = if needs_load { self.asking_frames() } else { 0 };
         let transmit = self.quic.poll_transmit(now, segments, buffer)?;
+        if needs_load {
+            let load = if self.asking_frames() == asked {
+                Load::Idle
+            } else {
+                Load::Waiting
+            };
+            self.paths.on_sent(now, load);
+        }
         let destinations = match self.paths.destinations() {
             [one] => Destinations::One(*one),
             many => Destinations::Many(many.to_vec()),
@@ -267,7 +329,7 @@ impl Connection {
         if self.paths.current().is_none() {
             let step = transmit.segment_size.unwrap_or(transmit.size).max(1);
             for datagram in buffer[..transmit.size].chunks(step) {
-                self.paths.on_sent(datagram);
+                self.paths.on_first_flight(datagram);
             }
         }
         Some(Outgoing {
@@ -287,6 +349,14 @@ impl Connection {
     pub(crate) fn mux(&self) -> &mux::Mux {
         &self.mux
     }
+}
+
+fn credentials(material: &[u8]) -> Credentials {
+    let (mut ufrag, mut password) = ([0; 4], [0; 16]);
+    let (tag, rest) = material.split_at(ufrag.len());
+    ufrag.copy_from_slice(tag);
+    password.copy_from_slice(rest);
+    Credentials::derived(ufrag, password)
 }
 
 fn side(side: quinn_proto::Side) -> mux::Side {

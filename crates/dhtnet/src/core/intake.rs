@@ -4,12 +4,23 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
+use dhtnet_nat_traversal::check::addressee;
 use dhtnet_secure_transport::{accepts_version, may_answer};
 use quinn_proto::{ConnectionHandle, DatagramEvent, EcnCodepoint};
 
 use super::path::{PathAddress, PathChange, Paths, VIRTUAL_REMOTE};
 use super::{
-    Core, MAX_CONNECTIONS, MAX_PENDING_FROM_ONE_HOST, MAX_PENDING_HANDSHAKES, MAX_RESPONSES, Phase,
+    ConnectionKey, Core, MAX_CONNECTIONS, MAX_PENDING_FROM_ONE_HOST, MAX_PENDING_HANDSHAKES,
+    MAX_RESPONSES, Phase,
+};
+
+const FIRST_KEY: ConnectionKey = ConnectionKey {
+    slot: 0,
+    generation: 0,
+};
+const LAST_KEY: ConnectionKey = ConnectionKey {
+    slot: usize::MAX,
+    generation: u64::MAX,
 };
 
 impl Core {
@@ -52,18 +63,41 @@ impl Core {
             return;
         };
         let key = connection.key;
-        if connection.paths.is_current(&from) {
-            connection.quic.handle_event(event);
-            connection.paths.on_received(now, from, true);
-        } else {
+        if connection.paths.needs_proof(now, &from) {
             let before = connection.authenticated_frames();
             connection.quic.handle_event(event);
             let authenticated = connection.authenticated_frames() != before;
             if connection.paths.on_received(now, from, authenticated) == PathChange::Moved {
                 connection.quic.path_changed(now);
             }
+        } else {
+            connection.quic.handle_event(event);
         }
         self.mark_ready(key);
+    }
+
+    /// Takes a STUN message that is for no session. Returns whether a connection knew it.
+    pub(crate) fn handle_check(
+        &mut self,
+        now: Instant,
+        from: PathAddress,
+        datagram: &[u8],
+    ) -> bool {
+        let Some(tag) = addressee(datagram) else {
+            return false;
+        };
+        let of_tag = self.check_tags.range((tag, FIRST_KEY)..=(tag, LAST_KEY));
+        let keys: Vec<ConnectionKey> = of_tag.map(|(_, key)| *key).collect();
+        for key in keys {
+            let Some(connection) = self.get_mut(key) else {
+                continue;
+            };
+            if connection.paths.handle_check(now, from, datagram) {
+                self.drive(now, key);
+                return true;
+            }
+        }
+        false
     }
 
     fn handle_incoming(

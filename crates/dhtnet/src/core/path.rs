@@ -1,14 +1,31 @@
-//! Which network addresses reach a peer: candidates race until one answers, then one is current.
+//! Which network addresses reach a peer: candidates race until one answers, then one is current
+//! and the others stand by.
 //!
 //! QUIC is told one constant address for every peer (see [`VIRTUAL_REMOTE`]); where the datagrams
 //! really go is decided here, below it. Nothing that a peer or the network does to addresses can
-//! therefore confuse the transport, and relays become just another kind of path.
+//! therefore confuse the transport, and relays are just another kind of path.
+//!
+//! ```text
+//! Racing ──first authenticated answer──► Settled ──handshake done──► Live
+//! every candidate gets everything        one address, no keys yet    one in use, others probed
+//! ```
+
+mod live;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use dhtnet_nat_traversal::candidate::{SocketId, is_private};
+use dhtnet_nat_traversal::path::{PathId, Reason};
+pub(crate) use dhtnet_nat_traversal::session::PathKind;
+use rand_chacha::ChaCha20Rng;
+
+pub(crate) use self::live::CheckKeys;
+use self::live::Live;
+#[cfg(test)]
+pub(crate) use self::live::MAX_KNOWN;
 
 /// The address that QUIC believes every peer has (RFC 6666 discard prefix: never routed).
 pub(crate) const VIRTUAL_REMOTE: SocketAddr = SocketAddr::V6(SocketAddrV6::new(
@@ -31,6 +48,19 @@ const SILENCE_BEFORE_MOVE: Duration = Duration::from_secs(1);
 /// A port must stay closed this long, with nothing heard, before the peer counts as gone: a
 /// program that is started again has its port back by then.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The same for public addresses: a router that was restarted says of ports that it has forgotten
+/// that they are closed, and the peer behind it finds another way within a few seconds.
+const PUBLIC_REFUSAL_PATIENCE: Duration = Duration::from_secs(8);
+
+/// The shared socket of IPv6; that of IPv4 is [`SocketId::MAIN`].
+pub(crate) const MAIN_V6: SocketId = SocketId(1);
+
+/// The first number of a socket that was opened for punching.
+pub(crate) const FIRST_EXTRA: u16 = 2;
+
+/// The first number of an allocation at a relay, above all that sockets have.
+pub(crate) const FIRST_RELAY: u16 = 0x8000;
 
 /// Which of the node's own ends a datagram uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,6 +96,58 @@ impl PathAddress {
     pub(crate) fn is_same_path(&self, other: &Self) -> bool {
         self.remote == other.remote && self.via == other.via
     }
+
+    /// Its name in crate `nat-traversal`.
+    pub(crate) fn id(&self) -> PathId {
+        let socket = match self.via {
+            Via::Shared if self.remote.is_ipv4() => SocketId::MAIN,
+            Via::Shared => MAIN_V6,
+            Via::Extra(number) => SocketId(number),
+            Via::Relay(number) => SocketId(FIRST_RELAY + number),
+        };
+        PathId {
+            socket,
+            remote: self.remote,
+        }
+    }
+}
+
+impl From<PathId> for PathAddress {
+    fn from(id: PathId) -> Self {
+        let via = match id.socket.0 {
+            number if number >= FIRST_RELAY => Via::Relay(number - FIRST_RELAY),
+            number if number >= FIRST_EXTRA => Via::Extra(number),
+            _ => Via::Shared,
+        };
+        Self {
+            via,
+            ..Self::to(id.remote)
+        }
+    }
+}
+
+/// A way to a peer, and what is known of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) path: PathAddress,
+    pub(crate) kind: PathKind,
+    /// Measured where it is known to work in both directions.
+    pub(crate) round_trip: Option<Duration>,
+}
+
+impl Route {
+    /// A direct one that nobody has tried.
+    pub(crate) fn untried(path: PathAddress) -> Self {
+        let kind = match path.via {
+            Via::Relay(_) => PathKind::Relayed,
+            Via::Shared | Via::Extra(_) => PathKind::Direct,
+        };
+        Self {
+            path,
+            kind,
+            round_trip: None,
+        }
+    }
 }
 
 /// What a datagram from some address did to the paths.
@@ -77,6 +159,24 @@ pub(crate) enum PathChange {
     Settled,
     /// The peer moved to this address; what was measured on the old path is void.
     Moved,
+}
+
+/// What happened to the paths of a connection that is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Data takes another path.
+    Use(PathAddress, Reason),
+    /// None answers: everything goes to all that are known until one does.
+    Lost,
+    /// One answers again.
+    Found,
+}
+
+/// One path of a connection that is up, for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) route: Route,
+    pub(crate) in_use: bool,
 }
 
 /// Reports of a host that nobody has its port. Anybody on the way can forge one, so they count
@@ -99,81 +199,115 @@ impl Refusals {
 #[derive(Debug)]
 enum Stage {
     /// No address has answered yet: every datagram goes to every candidate.
-    Racing {
-        candidates: Vec<PathAddress>,
-        first_flight: Vec<Bytes>,
-    },
-    /// One address is in use.
+    Racing { first_flight: Vec<Bytes> },
+    /// One address is in use; the others of the race may serve later.
     Settled {
         current: PathAddress,
         last_heard: Instant,
     },
+    /// The handshake is done.
+    Live(Box<Live>),
 }
 
 /// The paths of one connection.
 #[derive(Debug)]
 pub(crate) struct Paths {
     stage: Stage,
+    /// Until the handshake is done: all of the race.
+    candidates: Vec<PathAddress>,
+    kinds: Vec<PathKind>,
     refusals: Refusals,
 }
 
 impl Paths {
     /// Paths of a connection that we begin: nothing is known to work.
     pub(crate) fn racing() -> Self {
-        let stage = Stage::Racing {
-            candidates: Vec::new(),
+        Self::begin(Stage::Racing {
             first_flight: Vec::new(),
-        };
-        Self {
-            stage,
-            refusals: Refusals::default(),
-        }
+        })
     }
 
     /// Paths of a connection that began with a datagram from `from`.
     pub(crate) fn settled(from: PathAddress, now: Instant) -> Self {
-        let stage = Stage::Settled {
+        Self::begin(Stage::Settled {
             current: from,
             last_heard: now,
-        };
+        })
+    }
+
+    fn begin(stage: Stage) -> Self {
         Self {
             stage,
+            candidates: Vec::new(),
+            kinds: Vec::new(),
             refusals: Refusals::default(),
         }
     }
 
-    /// Adds a candidate. Returns the datagrams to repeat to it, none when it is known, when
+    /// Adds a way to the peer. Returns the datagrams to repeat to it, none when it is known, when
     /// the race is over or when there are [`MAX_CANDIDATES`].
-    pub(crate) fn add_candidate(&mut self, address: PathAddress) -> Vec<Bytes> {
-        match &mut self.stage {
-            Stage::Racing {
-                candidates,
-                first_flight,
-            } => {
-                let known = candidates.iter().any(|c| c.is_same_path(&address));
-                if known || candidates.len() >= MAX_CANDIDATES {
-                    return Vec::new();
-                }
-                candidates.push(address);
-                first_flight.clone()
-            }
-            Stage::Settled { .. } => Vec::new(),
+    pub(crate) fn add_candidate(&mut self, now: Instant, route: Route) -> Vec<Bytes> {
+        if let Stage::Live(live) = &mut self.stage {
+            live.add(now, route);
+            return Vec::new();
+        }
+        let address = route.path;
+        let known = self.candidates.iter().any(|c| c.is_same_path(&address));
+        if known || self.candidates.len() >= MAX_CANDIDATES {
+            return Vec::new();
+        }
+        self.candidates.push(address);
+        self.kinds.push(route.kind);
+        match &self.stage {
+            Stage::Racing { first_flight } => first_flight.clone(),
+            Stage::Settled { .. } | Stage::Live(_) => Vec::new(),
         }
     }
 
     /// Remembers a datagram sent while racing, for candidates that come later.
-    pub(crate) fn on_sent(&mut self, datagram: &[u8]) {
-        if let Stage::Racing { first_flight, .. } = &mut self.stage
+    pub(crate) fn on_first_flight(&mut self, datagram: &[u8]) {
+        if let Stage::Racing { first_flight } = &mut self.stage
             && first_flight.len() < MAX_FIRST_FLIGHT
         {
             first_flight.push(Bytes::copy_from_slice(datagram));
         }
     }
 
-    /// Whether `from` is the address in use, so that nothing needs to be proved about it.
-    pub(crate) fn is_current(&self, from: &PathAddress) -> bool {
-        self.current()
-            .is_some_and(|current| current.is_same_path(from))
+    /// The handshake is done, and with it come the keys for checks; `round_trip` is what it
+    /// measured.
+    pub(crate) fn on_established(&mut self, now: Instant, keys: CheckKeys, round_trip: Duration) {
+        let Some(current) = self.current() else {
+            return;
+        };
+        let all = std::mem::take(&mut self.candidates);
+        let kinds = std::mem::take(&mut self.kinds);
+        let mut kind = Route::untried(current).kind;
+        let mut others = Vec::new();
+        for (path, of) in all.into_iter().zip(kinds) {
+            if path.is_same_path(&current) {
+                kind = of;
+            } else {
+                others.push(Route {
+                    kind: of,
+                    ..Route::untried(path)
+                });
+            }
+        }
+        let route = Route {
+            path: current,
+            kind,
+            round_trip: Some(round_trip),
+        };
+        self.stage = Stage::Live(Box::new(Live::new(now, keys, route, &others)));
+    }
+
+    /// Whether it has to be known of a datagram from `from` that it is authentic.
+    pub(crate) fn needs_proof(&self, now: Instant, from: &PathAddress) -> bool {
+        match &self.stage {
+            Stage::Racing { .. } => true,
+            Stage::Settled { current, .. } => !current.is_same_path(from),
+            Stage::Live(live) => live.needs_proof(now, from),
+        }
     }
 
     /// Notes a datagram from `from`; `authenticated` says that its AEAD was valid and fresh.
@@ -183,7 +317,14 @@ impl Paths {
         from: PathAddress,
         authenticated: bool,
     ) -> PathChange {
-        let change = match &self.stage {
+        let change = match &mut self.stage {
+            Stage::Live(live) => {
+                if authenticated {
+                    self.refusals = Refusals::default();
+                    live.on_received(now, from);
+                }
+                return PathChange::None;
+            }
             Stage::Settled { current, .. } if current.is_same_path(&from) => PathChange::None,
             Stage::Racing { .. } if authenticated => PathChange::Settled,
             Stage::Settled { last_heard, .. }
@@ -202,6 +343,79 @@ impl Paths {
         change
     }
 
+    /// Whether it matters if the next datagram wants an answer.
+    pub(crate) fn needs_load(&self, now: Instant) -> bool {
+        match &self.stage {
+            Stage::Live(live) => live.needs_load(now),
+            Stage::Racing { .. } | Stage::Settled { .. } => false,
+        }
+    }
+
+    /// Notes that something has left, and whether it wants an answer.
+    pub(crate) fn on_sent(&mut self, now: Instant, load: dhtnet_nat_traversal::path::Load) {
+        if let Stage::Live(live) = &mut self.stage {
+            live.on_sent(now, load);
+        }
+    }
+
+    /// Takes a check. False when it is not the peer's.
+    pub(crate) fn handle_check(
+        &mut self,
+        now: Instant,
+        from: PathAddress,
+        datagram: &[u8],
+    ) -> bool {
+        match &mut self.stage {
+            Stage::Live(live) => live.handle_check(now, from, datagram),
+            Stage::Racing { .. } | Stage::Settled { .. } => false,
+        }
+    }
+
+    /// What was due has come.
+    pub(crate) fn handle_timeout(&mut self, now: Instant, rng: &mut ChaCha20Rng) {
+        if let Stage::Live(live) = &mut self.stage {
+            live.handle_timeout(now, rng);
+        }
+    }
+
+    /// The addresses or routes of this machine have changed.
+    pub(crate) fn on_network_change(&mut self, now: Instant) {
+        match &mut self.stage {
+            Stage::Live(live) => live.on_network_change(now),
+            Stage::Settled { current, .. } => current.local_ip = None,
+            Stage::Racing { .. } => {}
+        }
+    }
+
+    /// A socket or an allocation of ours is gone.
+    pub(crate) fn on_via_gone(&mut self, now: Instant, via: Via) {
+        match &mut self.stage {
+            Stage::Live(live) => live.on_via_gone(now, via),
+            Stage::Racing { .. } | Stage::Settled { .. } => {
+                let kinds = std::mem::take(&mut self.kinds);
+                let all = std::mem::take(&mut self.candidates);
+                let left = all.into_iter().zip(kinds).filter(|(c, _)| c.via != via);
+                (self.candidates, self.kinds) = left.unzip();
+            }
+        }
+    }
+
+    /// A check or an answer to one that is to be sent.
+    pub(crate) fn poll_check(&mut self) -> Option<(Bytes, PathAddress)> {
+        match &mut self.stage {
+            Stage::Live(live) => live.poll_check(),
+            Stage::Racing { .. } | Stage::Settled { .. } => None,
+        }
+    }
+
+    /// What has happened.
+    pub(crate) fn poll_change(&mut self) -> Option<Change> {
+        match &mut self.stage {
+            Stage::Live(live) => live.poll_change(),
+            Stage::Racing { .. } | Stage::Settled { .. } => None,
+        }
+    }
+
     /// Notes that `host` reports a closed port.
     pub(crate) fn on_refused(&mut self, now: Instant, host: IpAddr) {
         if self.destinations().iter().any(|to| to.remote.ip() == host) {
@@ -210,26 +424,41 @@ impl Paths {
     }
 
     /// Whether nobody is there any more: every address has reported its port closed, and nothing
-    /// was heard since for [`REFUSAL_PATIENCE`].
+    /// was heard since for two seconds, or eight where a router may have said so.
     pub(crate) fn is_dead(&self, now: Instant) -> bool {
-        self.poll_timeout().is_some_and(|at| at <= now)
+        self.refused_at().is_some_and(|at| at <= now)
     }
 
-    /// When [`Paths::is_dead`] becomes true, if nothing is heard until then.
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+    fn refused_at(&self) -> Option<Instant> {
         let refused = |to: &PathAddress| self.refusals.hosts.contains(&to.remote.ip());
-        let all = self.destinations().iter().all(refused);
-        self.refusals
-            .first
-            .filter(|_| all)
-            .map(|at| at + REFUSAL_PATIENCE)
+        let destinations = self.destinations();
+        let first = self.refusals.first?;
+        let near = |to: &PathAddress| is_private(to.remote.ip()) || to.remote.ip().is_loopback();
+        let patience = if destinations.iter().all(near) {
+            REFUSAL_PATIENCE
+        } else {
+            PUBLIC_REFUSAL_PATIENCE
+        };
+        destinations.iter().all(refused).then_some(first + patience)
     }
 
-    /// Where the next datagram goes: one address, or all candidates while racing.
+    /// When [`Paths::handle_timeout`] has something to do, or [`Paths::is_dead`] becomes true if
+    /// nothing is heard until then.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let live = match &self.stage {
+            Stage::Live(live) => live.poll_timeout(),
+            Stage::Racing { .. } | Stage::Settled { .. } => None,
+        };
+        [self.refused_at(), live].into_iter().flatten().min()
+    }
+
+    /// Where the next datagram goes: one address, all candidates while racing, all that are known
+    /// while none answers.
     pub(crate) fn destinations(&self) -> &[PathAddress] {
         match &self.stage {
-            Stage::Racing { candidates, .. } => candidates,
+            Stage::Racing { .. } => &self.candidates,
             Stage::Settled { current, .. } => std::slice::from_ref(current),
+            Stage::Live(live) => live.destinations(),
         }
     }
 
@@ -238,7 +467,58 @@ impl Paths {
         match &self.stage {
             Stage::Racing { .. } => None,
             Stage::Settled { current, .. } => Some(*current),
+            Stage::Live(live) => Some(live.current()),
         }
+    }
+
+    /// What the path in use goes through; `None` before the handshake is done.
+    pub(crate) fn kind(&self) -> Option<PathKind> {
+        self.standings().find(|s| s.in_use).map(|s| s.route.kind)
+    }
+
+    /// All paths that work, and why the one in use is.
+    pub(crate) fn standings(&self) -> impl Iterator<Item = Standing> {
+        let live = match &self.stage {
+            Stage::Live(live) => Some(live),
+            Stage::Racing { .. } | Stage::Settled { .. } => None,
+        };
+        live.into_iter().flat_map(|live| live.standings())
+    }
+
+    /// Why the path in use is in use, and since when.
+    pub(crate) fn reason(&self) -> Option<(Reason, Instant)> {
+        match &self.stage {
+            Stage::Live(live) => Some(live.reason()),
+            Stage::Racing { .. } | Stage::Settled { .. } => None,
+        }
+    }
+
+    /// Whether the path in use goes through a relay.
+    pub(crate) fn is_relayed(&self) -> bool {
+        self.kind() == Some(PathKind::Relayed)
+    }
+
+    /// Whether the peer was heard on the path in use since `at`.
+    pub(crate) fn is_heard_since(&self, at: Instant) -> bool {
+        match &self.stage {
+            Stage::Live(live) => live.is_heard_since(at),
+            Stage::Settled { last_heard, .. } => *last_heard > at,
+            Stage::Racing { .. } => false,
+        }
+    }
+
+    /// Addresses that are remembered.
+    #[cfg(test)]
+    pub(crate) fn known(&self) -> usize {
+        match &self.stage {
+            Stage::Live(live) => live.known(),
+            Stage::Racing { .. } | Stage::Settled { .. } => self.candidates.len(),
+        }
+    }
+
+    /// Whether no path answers.
+    pub(crate) fn is_lost(&self) -> bool {
+        matches!(&self.stage, Stage::Live(live) if live.is_lost())
     }
 }
 
@@ -249,35 +529,36 @@ mod tests {
     use super::*;
 
     fn at(port: u16) -> PathAddress {
-        PathAddress::to(SocketAddr::from(([192, 0, 2, 1], port)))
+        PathAddress::to(SocketAddr::from(([192, 168, 2, 1], port)))
+    }
+
+    fn add(paths: &mut Paths, path: PathAddress) -> Vec<Bytes> {
+        paths.add_candidate(Instant::now(), Route::untried(path))
     }
 
     #[test]
     fn every_candidate_gets_the_first_flight_and_the_first_answer_wins() {
         let now = Instant::now();
         let mut paths = Paths::racing();
-        assert!(paths.add_candidate(at(1)).is_empty());
-        paths.on_sent(b"hello");
-        assert_eq!(
-            paths.add_candidate(at(2)),
-            vec![Bytes::from_static(b"hello")]
-        );
+        assert!(add(&mut paths, at(1)).is_empty());
+        paths.on_first_flight(b"hello");
+        assert_eq!(add(&mut paths, at(2)), vec![Bytes::from_static(b"hello")]);
         assert_eq!(paths.destinations(), &[at(1), at(2)]);
         assert_eq!(paths.on_received(now, at(3), false), PathChange::None);
         assert_eq!(paths.on_received(now, at(2), true), PathChange::Settled);
         assert_eq!(paths.destinations(), &[at(2)]);
-        assert!(paths.add_candidate(at(4)).is_empty());
+        assert!(add(&mut paths, at(4)).is_empty());
     }
 
     #[test]
     fn a_known_candidate_and_the_one_past_the_bound_are_not_added() {
         let mut paths = Paths::racing();
         for port in 0..MAX_CANDIDATES as u16 {
-            paths.add_candidate(at(port));
-            paths.add_candidate(at(port));
+            add(&mut paths, at(port));
+            add(&mut paths, at(port));
         }
         assert_eq!(paths.destinations().len(), MAX_CANDIDATES);
-        paths.add_candidate(at(9_999));
+        add(&mut paths, at(9_999));
         assert_eq!(paths.destinations().len(), MAX_CANDIDATES);
     }
 
@@ -309,24 +590,34 @@ mod tests {
     }
 
     #[test]
+    fn a_router_that_was_restarted_does_not_end_a_connection_at_once() {
+        let start = Instant::now();
+        let public = PathAddress::to("198.51.100.1:5".parse().unwrap());
+        let mut paths = Paths::settled(public, start);
+        paths.on_refused(start, public.remote.ip());
+        assert!(!paths.is_dead(start + REFUSAL_PATIENCE * 2));
+        assert!(paths.is_dead(start + PUBLIC_REFUSAL_PATIENCE));
+    }
+
+    #[test]
     fn an_attempt_is_dead_only_when_every_candidate_refused() {
         let start = Instant::now();
         let mut paths = Paths::racing();
         let other = PathAddress::to("198.51.100.1:5".parse().unwrap());
-        paths.add_candidate(at(1));
-        paths.add_candidate(other);
+        add(&mut paths, at(1));
+        add(&mut paths, other);
         paths.on_refused(start, at(1).remote.ip());
         assert!(!paths.is_dead(start + REFUSAL_PATIENCE));
         paths.on_refused(start, other.remote.ip());
-        assert!(paths.is_dead(start + REFUSAL_PATIENCE));
+        assert!(paths.is_dead(start + PUBLIC_REFUSAL_PATIENCE));
     }
 
     #[test]
     fn the_first_flight_that_is_kept_is_bounded() {
         let mut paths = Paths::racing();
         for _ in 0..100 {
-            paths.on_sent(b"datagram");
+            paths.on_first_flight(b"datagram");
         }
-        assert_eq!(paths.add_candidate(at(1)).len(), MAX_FIRST_FLIGHT);
+        assert_eq!(add(&mut paths, at(1)).len(), MAX_FIRST_FLIGHT);
     }
 }

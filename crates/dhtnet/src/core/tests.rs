@@ -1,7 +1,7 @@
 //! Two cores on a virtual clock, joined by simulated links.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -13,18 +13,22 @@ use dhtnet_simnet::{Clock, Link, LinkConfig};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
-use super::path::PathAddress;
+use super::path::{PathAddress, Route};
 use super::*;
 use crate::hello::Hello;
 
 const SEGMENTS: usize = 64;
 
-/// A datagram on its way: where from, what.
+mod roaming;
+
+/// A datagram on its way: where from and by which end of the receiver, what.
 type Packet = (PathAddress, Bytes);
 
 struct Host {
     core: Core,
     address: SocketAddr,
+    /// Further ends with addresses of their own.
+    ends: Vec<(Via, SocketAddr)>,
     out: Link<Packet>,
     events: VecDeque<CoreEvent>,
     sent: usize,
@@ -45,27 +49,64 @@ impl Host {
             .keep_alive(None)
             .max_bidi_streams(2_049);
         Self {
-            core: Core::new(noise, settings, 8 << 20, Limits::default()).unwrap(),
+            core: Core::new(
+                noise,
+                settings,
+                (8 << 20, Limits::default()),
+                ChaCha20Rng::from_seed([seed + 100; 32]),
+            )
+            .unwrap(),
             address: SocketAddr::from(([192, 0, 2, seed], 4_433)),
+            ends: Vec::new(),
             out: Link::new(config, u64::from(seed)),
             events: VecDeque::new(),
             sent: 0,
         }
     }
 
-    /// Sends what the core has; datagrams to `peer` enter the link, others get lost.
-    fn flush(&mut self, now: Instant, peer: SocketAddr) {
+    fn receive(&mut self, now: Instant, (from, datagram): Packet) {
+        if dhtnet_nat_traversal::stun::is_stun(&datagram) {
+            self.core.handle_check(now, from, &datagram);
+        } else {
+            let datagram = BytesMut::from(&datagram[..]);
+            self.core.handle_datagram(now, from, None, datagram);
+        }
+    }
+
+    /// The address that others see behind one of its ends.
+    fn address_of(&self, via: Via) -> Option<SocketAddr> {
+        let mut further = self.ends.iter();
+        match via {
+            Via::Shared => Some(self.address),
+            via => further.find(|(end, _)| *end == via).map(|(_, at)| *at),
+        }
+    }
+
+    fn end_at(&self, address: SocketAddr) -> Option<Via> {
+        let shared = (self.address == address).then_some(Via::Shared);
+        let mut further = self.ends.iter();
+        shared.or_else(|| further.find(|(_, at)| *at == address).map(|(via, _)| *via))
+    }
+
+    /// Sends what the core has; datagrams to an end of `peer` enter the link, others get lost, and
+    /// those of a pair of addresses that is cut.
+    fn flush(&mut self, now: Instant, peer: &Self, cut: &BTreeSet<(SocketAddr, SocketAddr)>) {
         let mut buffer = Vec::new();
         while let Some(outgoing) = self.core.poll_transmit(now, SEGMENTS, &mut buffer) {
             let step = outgoing.segment.unwrap_or(outgoing.len).max(1);
             for to in outgoing.destinations.as_slice() {
                 for datagram in buffer[..outgoing.len].chunks(step) {
                     self.sent += 1;
-                    if to.remote == peer {
-                        let packet = (
-                            PathAddress::to(self.address),
-                            Bytes::copy_from_slice(datagram),
-                        );
+                    let (Some(from), Some(via)) = (self.address_of(to.via), peer.end_at(to.remote))
+                    else {
+                        continue;
+                    };
+                    if !cut.contains(&(from, to.remote)) {
+                        let seen = PathAddress {
+                            via,
+                            ..PathAddress::to(from)
+                        };
+                        let packet = (seen, Bytes::copy_from_slice(datagram));
                         self.out.send(now, datagram.len(), false, packet);
                     }
                 }
@@ -82,6 +123,8 @@ struct Net {
     clock: Clock,
     one: Host,
     two: Host,
+    /// Pairs of addresses between which nothing passes.
+    cut: BTreeSet<(SocketAddr, SocketAddr)>,
 }
 
 impl Net {
@@ -91,6 +134,7 @@ impl Net {
             clock,
             one: Host::new(1, config.clone()),
             two: Host::new(2, config),
+            cut: BTreeSet::new(),
         }
     }
 
@@ -103,8 +147,8 @@ impl Net {
         let end = self.clock.now() + span;
         loop {
             let now = self.clock.now();
-            self.one.flush(now, self.two.address);
-            self.two.flush(now, self.one.address);
+            self.one.flush(now, &self.two, &self.cut);
+            self.two.flush(now, &self.one, &self.cut);
             let next = [
                 self.one.core.poll_timeout(),
                 self.two.core.poll_timeout(),
@@ -124,16 +168,10 @@ impl Net {
     fn deliver(&mut self) {
         let now = self.clock.now();
         while let Some(delivery) = self.one.out.poll_delivery(now) {
-            let (source, datagram) = delivery.item;
-            self.two
-                .core
-                .handle_datagram(now, source, None, BytesMut::from(&datagram[..]));
+            self.two.receive(now, delivery.item);
         }
         while let Some(delivery) = self.two.out.poll_delivery(now) {
-            let (source, datagram) = delivery.item;
-            self.one
-                .core
-                .handle_datagram(now, source, None, BytesMut::from(&datagram[..]));
+            self.one.receive(now, delivery.item);
         }
         for host in [&mut self.one, &mut self.two] {
             host.core.handle_timeout(now);
@@ -147,7 +185,7 @@ impl Net {
         let here = self.one.core.dial(now, &key).unwrap();
         self.one
             .core
-            .add_candidate(now, here, PathAddress::to(self.two.address));
+            .add_candidate(now, here, Route::untried(PathAddress::to(self.two.address)));
         self.run(Duration::from_secs(2));
         let there = established(&mut self.two).expect("the other side is connected");
         assert_eq!(established(&mut self.one), Some(here));
@@ -260,7 +298,7 @@ fn a_closed_port_ends_a_connection_in_seconds() {
     net.run(Duration::from_secs(1));
     let now = net.clock.now();
     net.one.core.handle_refused(now, net.two.address.ip());
-    net.run(Duration::from_secs(3));
+    net.run(Duration::from_secs(9));
     assert_eq!(ended(&mut net.one), Some(EndReason::PortClosed));
 }
 
@@ -289,9 +327,11 @@ fn unfinished_handshakes_are_bounded_for_each_host_and_time_out() {
         .reconfigure(LinkConfig::default().with_loss(1.0));
     for _ in 0..MAX_PENDING_FROM_ONE_HOST + 1 {
         let key = net.one.core.dial(net.clock.now(), &peer).unwrap();
-        net.one
-            .core
-            .add_candidate(net.clock.now(), key, PathAddress::to(net.two.address));
+        net.one.core.add_candidate(
+            net.clock.now(),
+            key,
+            Route::untried(PathAddress::to(net.two.address)),
+        );
         net.run(Duration::from_millis(20));
     }
     assert_eq!(
@@ -317,9 +357,11 @@ fn unfinished_handshakes_are_bounded_in_total() {
     for n in 0..MAX_PENDING_HANDSHAKES + 1 {
         net.one.address = SocketAddr::from(([10, 0, (n / 200) as u8, (n % 200) as u8], 1));
         let key = net.one.core.dial(net.clock.now(), &peer).unwrap();
-        net.one
-            .core
-            .add_candidate(net.clock.now(), key, PathAddress::to(net.two.address));
+        net.one.core.add_candidate(
+            net.clock.now(),
+            key,
+            Route::untried(PathAddress::to(net.two.address)),
+        );
         net.run(Duration::from_millis(15));
     }
     assert_eq!(net.two.core.pending_handshakes, MAX_PENDING_HANDSHAKES);

@@ -237,6 +237,16 @@ impl Sockets {
                     _ => break,
                 }
             }
+            if let Poll::Ready(Err(error)) = &sent
+                && to.local_ip.is_some()
+                && is_gone_address(error)
+            {
+                let anywhere = Transmit {
+                    src_ip: None,
+                    ..transmit
+                };
+                sent = socket.poll_send(cx, &anywhere);
+            }
             match sent {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => {
@@ -379,6 +389,16 @@ fn is_report(error: &io::Error) -> bool {
             | io::ErrorKind::HostUnreachable
             | io::ErrorKind::NetworkUnreachable
             | io::ErrorKind::PermissionDenied
+    )
+}
+
+/// Whether the address to send from may no longer be one of ours.
+fn is_gone_address(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::AddrNotAvailable
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::NetworkUnreachable
     )
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::Driver;
 use super::sockets::{SendState, Sockets};
-use crate::core::path::PathAddress;
+use crate::core::path::{PathAddress, Via};
 use crate::core::{Destinations, Outgoing};
 use crate::traversal::{Order, Sessions};
 
@@ -74,7 +74,11 @@ impl Driver {
                     sessions.on_opened(number, result.is_ok());
                     opened = true;
                 }
-                Order::Close(number) => self.sockets.close_extra(number),
+                Order::Close(number) => {
+                    self.sockets.close_extra(number);
+                    let mut state = self.shared.lock();
+                    state.core.on_via_gone(now, Via::Extra(number));
+                }
                 Order::Enlarge(number) => self.sockets.enlarge_extra(number),
             }
         }
@@ -84,7 +88,7 @@ impl Driver {
         let mut found = false;
         while let Some(way) = sessions.poll_found() {
             let mut state = self.shared.lock();
-            if let Err(error) = state.try_path(now, &way.peer, way.path) {
+            if let Err(error) = state.try_path(now, &way.peer, way.route) {
                 tracing::debug!(%error, "a path that works cannot be used");
             }
             found = true;

@@ -27,6 +27,16 @@ const SLEPT: Duration = Duration::from_secs(5);
 /// How many changes there were; receivers are woken by each.
 pub(crate) type Changes = watch::Receiver<u64>;
 
+/// Waits for the next change; for ever where nothing tells of any.
+pub(crate) async fn next_change(changes: &mut Option<Changes>) {
+    if let Some(changes) = changes
+        && changes.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending::<()>().await;
+}
+
 /// Watches until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Watcher {
@@ -227,7 +237,7 @@ impl Messages {
     }
 
     async fn next(&mut self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     fn drain(&mut self) {}

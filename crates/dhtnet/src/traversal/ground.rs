@@ -7,18 +7,10 @@ use dhtnet_nat_traversal::behavior::{Allocation, Mapping};
 use dhtnet_nat_traversal::candidate::{Candidate, CandidateKind, SocketId};
 use dhtnet_nat_traversal::offer::{MAX_SAMPLES, NatProfile};
 
+use crate::core::path::MAIN_V6;
 use crate::dht::Dht;
 use crate::interfaces;
 use crate::port_mapping::{Mappings, public_addresses};
-
-/// The shared socket of IPv6; that of IPv4 is [`SocketId::MAIN`].
-pub(crate) const MAIN_V6: SocketId = SocketId(1);
-
-/// The first number of a socket that was opened for punching.
-pub(crate) const FIRST_EXTRA: u16 = 2;
-
-/// The first number of an allocation at a relay, above all that sockets have.
-pub(crate) const FIRST_RELAY: u16 = 0x8000;
 
 /// Ports for each report, within which all lie that a NAT counted one after the other.
 const CLOSE: usize = 4;

@@ -1,19 +1,19 @@
 //! The sessions of a node, as its driver moves them: datagrams, time, sockets, and what was found.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dhtnet_identity::DeviceId;
 use dhtnet_nat_traversal::candidate::SocketId;
 use dhtnet_nat_traversal::offer::{Offer, SessionId};
+use dhtnet_nat_traversal::path::PathId;
 use dhtnet_nat_traversal::punch::{Budget, Need};
-use dhtnet_nat_traversal::session::{Event, Handled, PathKind, Session, Transmit};
+use dhtnet_nat_traversal::retry::Effort;
+use dhtnet_nat_traversal::session::{Event, Handled, Session, Transmit};
 use tokio::sync::Notify;
 
-use super::ground::{FIRST_EXTRA, FIRST_RELAY, main_socket};
-use crate::core::path::{PathAddress, Via};
+use crate::core::path::{FIRST_EXTRA, PathAddress, Route, Via};
 
 /// Sessions at the same time: a device is called by a few others at once, and each may hold a
 /// few hundred sockets for ten seconds.
@@ -33,8 +33,7 @@ const TIDY: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) peer: DeviceId,
-    pub(crate) path: PathAddress,
-    pub(crate) kind: PathKind,
+    pub(crate) route: Route,
 }
 
 /// What the driver is asked to do with its sockets.
@@ -145,15 +144,31 @@ impl Sessions {
         }
     }
 
+    /// Whether a session towards this peer is still at work.
+    pub(crate) fn is_looking_for(&self, peer: &DeviceId) -> bool {
+        let inner = self.lock();
+        let mut entries = inner.sessions.values();
+        entries.any(|entry| entry.peer == *peer && !entry.over && entry.found.is_none())
+    }
+
+    /// What the last session towards this peer has tried.
+    pub(crate) fn effort(&self, peer: &DeviceId) -> Option<Effort> {
+        let inner = self.lock();
+        let mut entries = inner.sessions.values();
+        let entry = entries.find(|entry| entry.peer == *peer && entry.over)?;
+        Some(entry.session.effort())
+    }
+
+    /// There is another NAT before us: nothing of what was opened is left.
+    pub(crate) fn on_network_change(&self) {
+        self.lock().budget.on_network_change();
+    }
+
     /// A STUN message came in. Returns whether it was for one of the sessions.
     pub(crate) fn on_datagram(&self, now: Instant, from: &PathAddress, datagram: &[u8]) -> bool {
         let mut inner = self.lock();
-        let socket = match from.via {
-            Via::Shared => main_socket(&from.remote),
-            Via::Extra(number) => SocketId(number),
-            Via::Relay(number) => SocketId(FIRST_RELAY + number),
-        };
-        let key = (socket, from.remote);
+        let PathId { socket, remote } = from.id();
+        let key = (socket, remote);
         let mut sessions = inner.sessions.values_mut();
         let taken = sessions
             .any(|entry| entry.session.handle_datagram(now, key, datagram) == Handled::Taken);
@@ -250,7 +265,11 @@ impl Sessions {
             destination,
             payload,
         } = sessions.find_map(|entry| entry.session.poll_transmit(now, budget))?;
-        Some((path(socket, destination), payload))
+        let to = PathId {
+            socket,
+            remote: destination,
+        };
+        Some((to.into(), payload))
     }
 
     /// Takes what the sessions want and tell.
@@ -284,20 +303,30 @@ impl Sessions {
                     } => {
                         tracing::debug!(peer = %entry.peer.short(), %remote, ?round_trip, %kind, "a path works");
                         entry.found.get_or_insert(now);
-                        let path = path(socket, remote);
+                        let path = PathAddress::from(PathId { socket, remote });
                         if let Via::Extra(number) = path.via {
                             inner.orders.push_back(Order::Enlarge(number));
                         }
                         inner.found.push_back(Found {
                             peer: entry.peer,
-                            path,
-                            kind,
+                            route: Route {
+                                path,
+                                kind,
+                                round_trip: Some(round_trip),
+                            },
                         });
                     }
                     Event::GaveUp { why } => {
                         tracing::debug!(peer = %entry.peer.short(), %why, "no path through the NATs");
                         entry.over = true;
                         ended = true;
+                        // What may work one day, if there is a relay until then.
+                        for address in entry.session.direct_addresses() {
+                            inner.found.push_back(Found {
+                                peer: entry.peer,
+                                route: Route::untried(PathAddress::to(address)),
+                            });
+                        }
                     }
                     _ => {}
                 }
@@ -338,17 +367,5 @@ fn open(sockets: &mut BTreeMap<u16, SessionId>, orders: &mut VecDeque<Order>, id
     {
         sockets.insert(number, id);
         orders.push_back(Order::Open(number));
-    }
-}
-
-fn path(socket: SocketId, remote: SocketAddr) -> PathAddress {
-    let via = match socket.0 {
-        number if number >= FIRST_RELAY => Via::Relay(number - FIRST_RELAY),
-        number if number >= FIRST_EXTRA => Via::Extra(number),
-        _ => Via::Shared,
-    };
-    PathAddress {
-        via,
-        ..PathAddress::to(remote)
     }
 }

@@ -64,6 +64,18 @@ impl Entry {
         self.round_trip = (self.round_trip * 7 + round_trip) / 8;
     }
 
+    /// It is asked out of turn.
+    pub(super) fn on_asked(&mut self, now: Instant) {
+        self.probing = Some(Probing { asked: 1, at: now });
+        self.last_sent = now;
+    }
+
+    /// The peer no longer uses it, and it is asked why.
+    pub(super) fn on_left(&mut self, now: Instant) {
+        self.health = Health::Suspect;
+        self.on_asked(now);
+    }
+
     /// The smaller, the better: direct ones first, then by round trip.
     pub(super) fn score(&self) -> (u8, Duration) {
         let class = u8::from(self.kind == PathKind::Relayed);

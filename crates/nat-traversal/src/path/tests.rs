@@ -221,3 +221,71 @@ fn one_path_past_the_bound_pushes_out_the_worst_that_is_not_in_use() {
     paths.on_works(now, path(51), PathKind::Relayed, ms(5_000));
     assert!(paths.iter().all(|(id, ..)| id != path(51)));
 }
+
+#[test]
+fn the_peer_is_followed_to_another_path_and_back_when_the_first_still_lives() {
+    let now = Instant::now();
+    let mut paths = Paths::default();
+    paths.on_works(now, path(1), PathKind::Direct, ms(20));
+    paths.on_works(now, path(2), PathKind::Relayed, ms(20));
+    used(&mut paths);
+    paths.on_peer_moved(now, path(2));
+    assert_eq!(paths.poll_event(), Some(Event::Probe(path(1))));
+    assert_eq!(used(&mut paths), [(2, Reason::PeerMoved)]);
+    // What is unknown is not followed.
+    paths.on_peer_moved(now, path(3));
+    assert_eq!(paths.current(), Some(path(2)));
+    paths.on_round_trip(now + ms(20), path(1), ms(20));
+    assert_eq!(used(&mut paths), [(1, Reason::Better)]);
+}
+
+#[test]
+fn a_path_that_was_left_and_does_not_answer_is_not_taken_again() {
+    let start = Instant::now();
+    let mut paths = Paths::default();
+    paths.on_works(start, path(1), PathKind::Direct, ms(20));
+    paths.on_works(start, path(2), PathKind::Relayed, ms(20));
+    paths.on_peer_moved(start, path(2));
+    used(&mut paths);
+    paths.on_round_trip(start + ms(100), path(2), ms(20));
+    let events = run(&mut paths, start, ms(5_000));
+    assert!(
+        events.contains(&(1_500, Event::Dead(path(1)))),
+        "{events:?}"
+    );
+    assert_eq!(paths.current(), Some(path(2)));
+}
+
+#[test]
+fn after_a_change_of_network_all_paths_are_asked_at_once_and_dead_ones_found_in_two_seconds() {
+    let start = Instant::now();
+    let mut paths = Paths::default();
+    paths.on_works(start, path(1), PathKind::Direct, ms(20));
+    paths.on_works(start, path(2), PathKind::Relayed, ms(20));
+    used(&mut paths);
+    paths.on_network_change(start);
+    let asked: Vec<Event> = std::iter::from_fn(|| paths.poll_event()).collect();
+    assert_eq!(asked, [Event::Probe(path(1)), Event::Probe(path(2))]);
+    paths.on_round_trip(start + ms(30), path(2), ms(30));
+    let events = run(&mut paths, start, ms(3_000));
+    let used = Event::Use {
+        path: path(2),
+        reason: Reason::Silent,
+    };
+    assert!(events.contains(&(500, used)), "{events:?}");
+    assert!(
+        events.contains(&(1_500, Event::Dead(path(1)))),
+        "{events:?}"
+    );
+}
+
+#[test]
+fn a_path_that_turns_out_to_be_relayed_is_left_for_a_direct_one() {
+    let now = Instant::now();
+    let mut paths = Paths::default();
+    paths.on_works(now, path(1), PathKind::Direct, ms(5));
+    paths.on_works(now, path(2), PathKind::Direct, ms(50));
+    used(&mut paths);
+    paths.set_kind(path(1), PathKind::Relayed);
+    assert_eq!(used(&mut paths), [(2, Reason::Better)]);
+}

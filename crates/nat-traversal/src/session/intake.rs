@@ -8,7 +8,7 @@ use super::{
     State, Transmit,
 };
 use crate::candidate::{Candidate, CandidateKind, MAX_CANDIDATES, SocketId, is_offerable};
-use crate::check::{Incoming, Nomination};
+use crate::check::{Incoming, Nomination, Way};
 use crate::punch::{Plan, Punch, Role};
 use crate::session::check_list::Key;
 
@@ -23,12 +23,16 @@ impl Session {
     ) -> Handled {
         let key = (socket, remote);
         match self.keys.open(datagram) {
-            Some(Incoming::Request { id, nomination }) => {
+            Some(Incoming::Request {
+                id,
+                nomination,
+                way,
+            }) => {
                 let works = self.list.find(key).is_some_and(|pair| pair.works());
                 if works || self.phase == Phase::Active {
                     let payload = self.keys.answer(id, remote);
                     self.queue_up(key, payload);
-                    self.on_heard(now, key, nomination);
+                    self.on_heard(now, (key, way), nomination);
                 }
                 Handled::Taken
             }
@@ -55,17 +59,17 @@ impl Session {
     }
 
     /// The peer was heard on a pair: a check in the other direction is likely to pass too.
-    fn on_heard(&mut self, now: Instant, key: Key, nomination: Nomination) {
+    fn on_heard(&mut self, now: Instant, (key, way): (Key, Way), nomination: Nomination) {
         if self.phase == Phase::Ended {
             return;
         }
         if self.peer.is_none() {
-            if self.early.len() < MAX_CANDIDATES && !self.early.contains(&key) {
-                self.early.push(key);
+            if self.early.len() < MAX_CANDIDATES && !self.early.contains(&(key, way)) {
+                self.early.push((key, way));
             }
             return;
         }
-        if self.learn(key) {
+        if self.learn(key, way) {
             self.list.trigger(now, key);
         }
         if nomination == Nomination::UseThis && self.role == Role::Controlled {
@@ -78,9 +82,12 @@ impl Session {
 
     /// Makes a pair of an address that the peer was heard from, if it is a new one. False when
     /// there is no room for it, or it cannot be a peer's.
-    pub(super) fn learn(&mut self, key: Key) -> bool {
+    pub(super) fn learn(&mut self, key: Key, way: Way) -> bool {
         let (socket, remote) = key;
-        if self.list.find(key).is_some() {
+        if let Some(pair) = self.list.find(key) {
+            if way == Way::Relayed {
+                pair.remote = CandidateKind::Relayed;
+            }
             return true;
         }
         if !is_offerable(&remote) {
@@ -97,7 +104,10 @@ impl Session {
         let (local, ours) = local.map_or((CandidateKind::ServerReflexive, 0), |(c, _)| {
             (c.kind, c.priority(0))
         });
-        let kind = CandidateKind::PeerReflexive;
+        let kind = match way {
+            Way::Direct => CandidateKind::PeerReflexive,
+            Way::Relayed => CandidateKind::Relayed,
+        };
         let theirs = Candidate::new(kind, remote).priority(0);
         self.list.add(Pair {
             key,
@@ -131,7 +141,7 @@ impl Session {
             });
             return;
         }
-        if self.phase == Phase::Ended || !self.learn(key) {
+        if self.phase == Phase::Ended || !self.learn(key, Way::Direct) {
             return;
         }
         let Some(pair) = self.list.find(key) else {

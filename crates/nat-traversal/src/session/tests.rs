@@ -249,7 +249,7 @@ fn pairs_that_the_peer_makes_are_bounded_and_known_ones_stay() {
     let (mut a, b) = pair(now);
     for port in 10..10 + 2 * MAX_PAIRS as u16 {
         let id = TransactionId::from_bytes([port as u8; 12]);
-        let request = b.keys.request(id, Nomination::None).unwrap();
+        let request = b.keys.request(id, Nomination::None, Way::Direct).unwrap();
         let from = SocketAddr::new(at(B).ip(), port);
         a.handle_datagram(now, (SocketId::MAIN, from), &request);
         assert!(a.list.iter().count() <= MAX_PAIRS);
@@ -268,7 +268,7 @@ fn checks_before_the_offer_are_bounded() {
     b.handle_offer(now, told(&a));
     for port in 1..=MAX_CANDIDATES as u16 + 1 {
         let id = TransactionId::from_bytes([port as u8; 12]);
-        let request = b.keys.request(id, Nomination::None).unwrap();
+        let request = b.keys.request(id, Nomination::None, Way::Direct).unwrap();
         let from = SocketAddr::new(at(B).ip(), port);
         a.handle_datagram(now, (SocketId::MAIN, from), &request);
     }
@@ -329,7 +329,7 @@ fn only_one_of_the_punched_paths_stays_and_the_other_sockets_are_given_back() {
     // Two of b's tries hit.
     for socket in [20, 30] {
         let id = TransactionId::from_bytes([socket as u8; 12]);
-        let request = b.keys.request(id, Nomination::None).unwrap();
+        let request = b.keys.request(id, Nomination::None, Way::Direct).unwrap();
         a.handle_datagram(now, (SocketId(socket), at(B)), &request);
     }
     let mut answers = Vec::new();

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use quinn_proto::RttEstimator;
@@ -114,7 +115,15 @@ pub struct Adaptive {
     last_sent: Instant,
     in_flight: u64,
     dice: u64,
+    /// What was sent before does not tell about this path.
+    born: Instant,
+    carried: Carried,
 }
+
+/// Room for what is still in flight on the path before, so that it does not keep the new one from
+/// being used. Shared by all clones of a controller.
+#[derive(Debug, Clone, Default)]
+struct Carried(Arc<AtomicU64>);
 
 /// The acknowledgements of one ACK frame.
 #[derive(Debug, Clone, Copy, Default)]
@@ -147,7 +156,15 @@ impl Adaptive {
             last_sent: now,
             in_flight: 0,
             dice: 0,
+            born: now,
+            carried: Carried::default(),
         }
+    }
+
+    /// Allows `bytes` more to be in flight until it is known what became of the packets that
+    /// another path has swallowed.
+    pub(crate) fn carry(&self, bytes: u64) {
+        self.carried.0.store(bytes, Ordering::Relaxed);
     }
 
     fn min_window(&self) -> u64 {
@@ -443,6 +460,9 @@ impl Adaptive {
     }
 
     fn on_packet_acked(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool) {
+        if sent < self.born {
+            return;
+        }
         let rtt = now.saturating_duration_since(sent);
         self.batch.bytes += bytes;
         if self.batch.newest.is_none_or(|(newest, _)| newest <= sent) {
@@ -503,6 +523,9 @@ impl Controller for Adaptive {
         let batch = std::mem::take(&mut self.batch);
         self.in_flight = in_flight;
         let Some((_, rtt)) = batch.newest else { return };
+        if in_flight < self.window {
+            self.carry(0);
+        }
         self.on_round_trip(now, rtt, app_limited);
         let used = in_flight + batch.bytes;
         if !app_limited && used >= self.window / 2 {
@@ -523,6 +546,10 @@ impl Controller for Adaptive {
         is_persistent_congestion: bool,
         lost_bytes: u64,
     ) {
+        if sent < self.born {
+            self.carry(0);
+            return;
+        }
         self.interval.on_lost(lost_bytes);
         if is_persistent_congestion {
             self.start_over(now);
@@ -544,7 +571,7 @@ impl Controller for Adaptive {
     }
 
     fn window(&self) -> u64 {
-        self.window
+        self.window + self.carried.0.load(Ordering::Relaxed)
     }
 
     fn metrics(&self) -> ControllerMetrics {
@@ -573,6 +600,27 @@ mod tests {
     use super::*;
 
     const MTU: u64 = 1_200;
+
+    #[test]
+    fn what_another_path_has_swallowed_keeps_no_room_on_a_new_one_and_counts_as_no_loss_of_it() {
+        let before = Instant::now();
+        let now = before + Duration::from_secs(1);
+        let mut fresh = Adaptive::new(&AdaptiveConfig::default(), now, MTU as u16);
+        let own = fresh.window();
+        fresh.carry(1 << 20);
+        assert_eq!(fresh.clone_box().window(), own + (1 << 20));
+        fresh.on_congestion_event(now, before, true, 1 << 20);
+        assert_eq!(fresh.window(), own);
+        fresh.carry(1 << 20);
+        let later = now + Duration::from_millis(20);
+        fresh.on_sent(now, MTU, 1);
+        fresh.on_packet_acked(later, now, MTU, false);
+        fresh.on_end_acks(later, own, false, Some(1));
+        assert!(fresh.window() >= own + (1 << 20), "still in flight");
+        fresh.on_packet_acked(later, now, MTU, false);
+        fresh.on_end_acks(later, 0, false, Some(2));
+        assert!(fresh.window() < 1 << 20, "{}", fresh.window());
+    }
     const RTT: Duration = Duration::from_millis(40);
 
     struct Path {

@@ -1,0 +1,255 @@
+//! Keeps the paths of live connections good: tells them of changes of the network, and calls a peer
+//! again when nothing of it is heard any more or all goes through a relay.
+//!
+//! What a path is worth the core decides for itself, within its round trips. Here is what takes a
+//! message through the DHT, and therefore is done rarely.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use dhtnet_identity::DeviceId;
+use dhtnet_nat_traversal::retry::{Effort, Ladder};
+use rand_chacha::ChaCha20Rng;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::dht::Dht;
+use crate::events::Event;
+use crate::interfaces::{Changes, next_change};
+use crate::report::{PathEvent, PathKind};
+use crate::state::{Shared, State};
+use crate::traversal::{Sessions, Traversal};
+
+/// Time after a change of the network until a peer is called: the paths that are known may well
+/// answer by then.
+const BEFORE_CALL: Duration = Duration::from_millis(300);
+
+/// What the side that did not begin the connection waits longer, so that not both call.
+const AFTER_THE_OTHER: Duration = Duration::from_secs(2);
+
+/// Time between two calls of a peer that is silent. The connection ends by its own time-out.
+const WHILE_SILENT: Duration = Duration::from_secs(3);
+
+/// How often is looked whether a call is due.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// A peer whose paths could be better.
+struct Case {
+    ladder: Ladder,
+    due: Option<Instant>,
+    initiated: bool,
+}
+
+/// Runs until it is dropped.
+pub(crate) struct Upkeep(JoinHandle<()>);
+
+impl Drop for Upkeep {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Upkeep {
+    /// Must be called inside a runtime. Without a DHT nobody is called.
+    pub(crate) fn start(
+        (shared, sessions): (&Arc<Shared>, Arc<Sessions>),
+        changes: Option<Changes>,
+        (dht, traversal): (Option<Dht>, Option<Traversal>),
+        rng: ChaCha20Rng,
+    ) -> Self {
+        let work = Work {
+            dht,
+            changed_at: None,
+            shared: Arc::downgrade(shared),
+            sessions,
+            traversal,
+            rng,
+            cases: BTreeMap::new(),
+            calls: JoinSet::new(),
+        };
+        let events = shared.lock().events.subscribe();
+        Self(tokio::spawn(work.run(events, changes)))
+    }
+}
+
+struct Work {
+    /// A node that nobody holds any more is not kept alive by this.
+    shared: Weak<Shared>,
+    sessions: Arc<Sessions>,
+    dht: Option<Dht>,
+    traversal: Option<Traversal>,
+    rng: ChaCha20Rng,
+    /// The last change of the network.
+    changed_at: Option<Instant>,
+    cases: BTreeMap<DeviceId, Case>,
+    calls: JoinSet<DeviceId>,
+}
+
+impl Work {
+    async fn run(mut self, mut events: Receiver<Event>, mut changes: Option<Changes>) {
+        loop {
+            let waiting = self.cases.values().any(|case| case.due.is_some());
+            tokio::select! {
+                event = events.recv() => match event {
+                    Ok(event) => self.on_event(&event),
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return,
+                },
+                () = next_change(&mut changes) => self.on_network_change().await,
+                Some(ended) = self.calls.join_next() => {
+                    if let Ok(peer) = ended {
+                        self.on_call_ended(peer);
+                    }
+                }
+                () = tokio::time::sleep(LOOK), if waiting => self.call_those_due(),
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: &Event) {
+        let now = Instant::now();
+        match event {
+            Event::Connected { peer, initiated } => {
+                let case = Case {
+                    ladder: Ladder::default(),
+                    due: None,
+                    initiated: *initiated,
+                };
+                self.cases.insert(*peer, case);
+                if self.needs_call(peer) {
+                    self.call_in(peer, now + BEFORE_CALL);
+                }
+            }
+            Event::Disconnected { peer, .. } => {
+                let gone = |state: &State| state.peers.primary(peer).is_none();
+                if self
+                    .shared
+                    .upgrade()
+                    .is_none_or(|shared| gone(&shared.lock()))
+                {
+                    self.cases.remove(peer);
+                }
+            }
+            Event::PathChanged { peer, change } => match change {
+                // It was silent for two seconds before this is said.
+                PathEvent::Silent => self.call_in(peer, now),
+                PathEvent::Changed { path, .. } if path.kind == PathKind::Relayed => {
+                    self.call_in(peer, now + BEFORE_CALL);
+                }
+                PathEvent::Changed { .. } | PathEvent::Back => {
+                    if let Some(case) = self.cases.get_mut(peer) {
+                        case.ladder.on_success();
+                    }
+                }
+            },
+            Event::Refused { .. } => {}
+        }
+    }
+
+    fn call_in(&mut self, peer: &DeviceId, now: Instant) {
+        if let Some(case) = self.cases.get_mut(peer) {
+            let other = if case.initiated {
+                Duration::ZERO
+            } else {
+                AFTER_THE_OTHER
+            };
+            let due = now + other;
+            case.due = Some(case.due.map_or(due, |at| at.min(due)));
+        }
+    }
+
+    async fn on_network_change(&mut self) {
+        let Some(shared) = self.shared.upgrade() else {
+            return;
+        };
+        let now = Instant::now();
+        tracing::debug!("the network has changed");
+        self.sessions.on_network_change();
+        shared.with(|state| state.core.on_network_change(now));
+        drop(shared);
+        if let Some(dht) = &self.dht {
+            // An offer that names the old address would lead nowhere.
+            dht.on_network_change().await;
+        }
+        self.changed_at = Some(now);
+        for case in self.cases.values_mut() {
+            case.ladder.on_network_change(now);
+            // Whoever began it: it is this side that the other cannot find.
+            case.due = Some(now + BEFORE_CALL);
+        }
+    }
+
+    /// Whether the peer is connected and could be reached better.
+    fn needs_call(&self, peer: &DeviceId) -> bool {
+        let Some(shared) = self.shared.upgrade() else {
+            return false;
+        };
+        let state = shared.lock();
+        let connection = state.peers.primary(peer);
+        connection
+            .and_then(|key| state.core.get(key))
+            .is_some_and(|c| {
+                let unproven = self
+                    .changed_at
+                    .is_some_and(|at| !c.paths.is_heard_since(at));
+                c.paths.is_lost() || c.paths.is_relayed() || unproven
+            })
+    }
+
+    fn is_silent(&self, peer: &DeviceId) -> bool {
+        self.shared.upgrade().is_some_and(|shared| {
+            let state = shared.lock();
+            let connection = state.peers.primary(peer);
+            connection
+                .and_then(|key| state.core.get(key))
+                .is_some_and(|c| c.paths.is_lost())
+        })
+    }
+
+    fn call_those_due(&mut self) {
+        let now = Instant::now();
+        let due = self.cases.iter_mut().filter_map(|(peer, case)| {
+            case.due.take_if(|at| *at <= now)?;
+            Some(*peer)
+        });
+        for peer in due.collect::<Vec<_>>() {
+            let Some(traversal) = self.traversal.clone() else {
+                continue;
+            };
+            if !self.needs_call(&peer) {
+                continue;
+            }
+            if self.sessions.is_looking_for(&peer) {
+                self.call_in(&peer, now + WHILE_SILENT);
+                continue;
+            }
+            tracing::debug!(peer = %peer.short(), "looking for a better path");
+            // A router may have been restarted without our noticing.
+            let dht = self.dht.clone().filter(|_| self.is_silent(&peer));
+            self.calls.spawn(async move {
+                if let Some(dht) = dht {
+                    dht.on_network_change().await;
+                }
+                traversal.call_once(peer).await;
+                peer
+            });
+        }
+    }
+
+    fn on_call_ended(&mut self, peer: DeviceId) {
+        if !self.needs_call(&peer) {
+            return;
+        }
+        let (now, silent) = (Instant::now(), self.is_silent(&peer));
+        let effort = self.sessions.effort(&peer).unwrap_or(Effort::Checks);
+        if let Some(case) = self.cases.get_mut(&peer) {
+            case.due = if silent {
+                Some(now + WHILE_SILENT)
+            } else {
+                case.ladder.on_failure(now, effort, &mut self.rng)
+            };
+        }
+    }
+}
