@@ -167,7 +167,7 @@ impl Device {
 }
 
 /// `command` with `home` as its home, and nothing of the tester's own in its environment.
-pub(crate) fn in_home(mut command: Command, home: &Path) -> Command {
+pub fn in_home(mut command: Command, home: &Path) -> Command {
     for (variable, _) in std::env::vars_os() {
         let name = variable.to_string_lossy();
         if ["DHTNET_", "XDG_", "RUST_"]

@@ -4,7 +4,7 @@
 //! emulated long links, and starts real programs inside. [`device`] puts the project's own tools
 //! on such a host, each with a home of its own. [`dht_peers`] has foreign participants of the DHT
 //! beside ours. [`home_router`] is a NAT with a real
-//! port-mapping daemon. [`mod@bench`] is the harness behind
+//! port-mapping daemon; [`turn_server`] is a real relay. [`mod@bench`] is the harness behind
 //! `cargo xtask bench`. The end-to-end tests are in `tests/it`.
 //!
 //! Everything needs Linux and root. Where namespaces cannot be made, [`lab::Lab::new`] says so and
@@ -42,3 +42,7 @@ pub mod nat_router;
 pub mod payload;
 #[cfg(target_os = "linux")]
 pub mod ssh;
+#[cfg(target_os = "linux")]
+pub mod turn_client;
+#[cfg(target_os = "linux")]
+pub mod turn_server;

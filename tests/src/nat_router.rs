@@ -1,6 +1,8 @@
 //! Routers with NATs of every kind (RFC 4787), by nftables: rule sets that were measured from
 //! both sides before anything is tested behind them.
 
+mod events;
+
 use std::net::Ipv4Addr;
 
 use crate::home_router::{RouterError, load, rename};
@@ -82,7 +84,10 @@ fn rules(nat: Nat, own: Ipv4Addr) -> String {
     };
     let translate = match nat {
         Nat::FullCone | Nat::PortRestricted => "oifname \"wan\" masquerade".to_owned(),
-        Nat::Symmetric => "oifname \"wan\" meta l4proto udp masquerade random".to_owned(),
+        Nat::Symmetric => {
+            "oifname \"wan\" meta l4proto udp masquerade random\n oifname \"wan\" masquerade"
+                .to_owned()
+        }
         Nat::Sequential => {
             let ports: Vec<String> = (0..64).map(|n| format!("{n}: {}", 40_000 + n)).collect();
             let ports = ports.join(", ");

@@ -67,6 +67,16 @@ const NEEDS: &[Need] = &[
         "a home router that maps ports by UPnP, NAT-PMP and PCP",
     ),
     need(
+        "conntrack",
+        "conntrack",
+        "makes a router forget its connections, and shows what is left on it",
+    ),
+    need(
+        "turnserver",
+        "coturn",
+        "a TURN relay between devices that have no direct path",
+    ),
+    need(
         "transmission-daemon",
         "transmission-daemon",
         "a foreign node that joins the DHT",

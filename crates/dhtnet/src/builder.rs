@@ -22,6 +22,9 @@ use crate::hello::Hello;
 use crate::interfaces::Watcher;
 use crate::node::{Handle, Node, Parts};
 use crate::port_mapping::PortMapper;
+use crate::relays::blocked::Carrier;
+use crate::relays::finder::RelayFinder;
+use crate::relays::{PathPreference, Relays, TurnServer};
 use crate::signal::Signaller;
 use crate::state::{Shared, State};
 use crate::traversal::{Ground, Sessions, Traversal};
@@ -43,6 +46,8 @@ pub struct NodeBuilder {
     port_mapping: bool,
     dht: Option<DhtSettings>,
     sources: Vec<Arc<dyn Discovery>>,
+    turn: Vec<TurnServer>,
+    path: PathPreference,
     settings: TransportSettings,
 }
 
@@ -62,6 +67,8 @@ impl NodeBuilder {
             port_mapping: true,
             dht: None,
             sources: Vec::new(),
+            turn: Vec::new(),
+            path: PathPreference::Any,
             settings: TransportSettings::default(),
         }
     }
@@ -115,6 +122,25 @@ impl NodeBuilder {
         self
     }
 
+    /// Adds a relay (a TURN server) for paths to peers that cannot be reached directly. The first
+    /// that gives an address is used, beside the search for a direct path. A relay sees ciphertext
+    /// only. Without any, and when none answers, relays that announce themselves in the DHT are
+    /// asked. Needs a DHT, by which the peer is told. Default: none.
+    #[must_use]
+    pub fn turn(mut self, server: TurnServer) -> Self {
+        self.turn.push(server);
+        self
+    }
+
+    /// Which paths may be used. With [`PathPreference::Relay`] no address of this device is
+    /// announced, and [`NodeBuilder::mdns`], [`NodeBuilder::port_mapping`] and address hints have
+    /// no effect. Default: all.
+    #[must_use]
+    pub fn path(mut self, preference: PathPreference) -> Self {
+        self.path = preference;
+        self
+    }
+
     /// Windows, timeouts and congestion control of connections. The number of streams and the
     /// send window are the node's own.
     #[must_use]
@@ -140,19 +166,22 @@ impl NodeBuilder {
         let local_addresses = sockets.local_addresses();
         let settings = self.settings.keep_alive(None).max_bidi_streams(MAX_STREAMS);
         let hello = Bytes::from(Hello { instance }.encode());
-        let mut seed = [0; 32];
-        rng.fill_bytes(&mut seed);
-        let session_rng = ChaCha20Rng::from_seed(seed);
-        rng.fill_bytes(&mut seed);
-        let core_rng = ChaCha20Rng::from_seed(seed);
-        rng.fill_bytes(&mut seed);
-        let upkeep_rng = ChaCha20Rng::from_seed(seed);
+        let [session_rng, relay_rng, finder_rng, core_rng, upkeep_rng] =
+            std::array::from_fn(|_| {
+                let mut seed = [0; 32];
+                rng.fill_bytes(&mut seed);
+                ChaCha20Rng::from_seed(seed)
+            });
         let noise = NoiseConfig::new(&key, hello, Box::new(rng)).map_err(configuration)?;
         let core = Core::new(noise, settings, (SEND_WINDOW, Limits::default()), core_rng)
             .map_err(configuration)?;
 
-        let mut sources: Vec<Arc<dyn Discovery>> = vec![Arc::new(Hints)];
-        if self.mdns {
+        let hidden = self.path == PathPreference::Relay;
+        let mut sources: Vec<Arc<dyn Discovery>> = Vec::new();
+        if !hidden {
+            sources.push(Arc::new(Hints));
+        }
+        if self.mdns && !hidden {
             let bound: Option<IpAddr> = Some(self.bind.ip()).filter(|ip| !ip.is_unspecified());
             sources.push(Arc::new(Mdns::new(bound, nonce)));
         }
@@ -167,47 +196,65 @@ impl NodeBuilder {
         let shared = Arc::new(Shared::new(own, state));
         let handle = Handle::new(shared.clone());
         let address = self.bind;
-        let sessions = Arc::new(Sessions::default());
-        let driver = Driver::new(shared.clone(), sockets, dht_shared, sessions.clone())
+        let relays = Arc::new(Relays::new(key.clone(), relay_rng));
+        let sessions = Arc::new(Sessions::new(relays.clone(), self.path));
+        let ends = (sockets, relays.clone());
+        let driver = Driver::new(shared.clone(), ends, dht_shared, sessions.clone())
             .map_err(|source| BuildError::Bind { address, source })?;
         let driver = runtime.spawn(driver.run());
-        let dht = dht.map(|starting| starting.into_handle(None));
+        let dht = dht.map(|starting| starting.into_handle(None, None));
         let is_local = local_addresses.iter().all(|own| own.ip().is_loopback());
         let watcher = (!is_local).then(Watcher::start);
-        let mapper = watcher.as_ref().filter(|_| self.port_mapping);
+        let mapper = watcher.as_ref().filter(|_| self.port_mapping && !hidden);
         let mapper =
             mapper.map(|watcher| PortMapper::new(local_addresses.clone(), watcher.changes()));
+        let finder = RelayFinder::new(
+            (relays, shared.clone()),
+            (self.turn, self.path),
+            dht.clone(),
+            finder_rng,
+        );
+        let finder = Arc::new(finder);
+        let carrier = dht.clone().filter(|_| !is_local && finder.may_carry());
+        let carrier = carrier.map(|dht| Carrier::start(finder.clone(), dht));
         let changes = || watcher.as_ref().map(Watcher::changes);
+        let (moved, moves) = tokio::sync::watch::channel(0);
         let mut calls = None;
         if let Some(dht) = &dht {
             let ground = Ground {
                 bound: local_addresses.clone(),
                 dht: dht.clone(),
                 mappings: mapper.as_ref().map(PortMapper::watch),
+                relays: finder.relays().clone(),
+                preference: self.path,
             };
             let signaller = Signaller::new(dht.clone(), key.clone());
             let traversal = Traversal::new(
                 (shared.clone(), sessions.clone()),
-                signaller,
-                (ground, changes()),
+                finder.clone(),
+                (signaller, ground, Some(moves)),
                 session_rng,
             );
             calls = Some(traversal.clone());
             sources.push(Arc::new(traversal));
-            let discovery = DhtDiscovery::new(dht.clone(), key)
-                .on_change(changes())
-                .mappings(mapper.as_ref().map(PortMapper::watch));
-            sources.push(Arc::new(discovery));
+            if !hidden {
+                let discovery = DhtDiscovery::new(dht.clone(), key)
+                    .on_change(changes())
+                    .mappings(mapper.as_ref().map(PortMapper::watch));
+                sources.push(Arc::new(discovery));
+            }
         }
         let upkeep = Upkeep::start(
             (&shared, sessions),
             changes(),
-            (dht.clone(), calls),
+            (dht.clone(), calls, moved),
             upkeep_rng,
         );
         let parts = Parts {
             _upkeep: upkeep,
             dht,
+            finder,
+            _carrier: carrier,
             watcher,
             mapper,
             sources,

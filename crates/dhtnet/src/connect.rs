@@ -16,6 +16,7 @@ use crate::core::{ChannelKey, ConnectionKey, DialError};
 use crate::discovery::{Discovery, Lookup};
 use crate::error::{ChannelError, ConnectError, ConnectStep, EndReason, close_code, unreachable};
 use crate::node::Node;
+use crate::relays::finder::RelayFault;
 use crate::state::{DialFailure, Shared};
 
 /// Silence after which the addresses found so far are given up, when no source can give more. A
@@ -114,16 +115,15 @@ fn ran_out(node: &Node, peer: &PeerAddress, after: Duration) -> ConnectError {
         peer,
         state.dials.addresses(&peer.id),
         after,
-        source_names(node),
+        what_was_asked(node),
     )
 }
 
-fn source_names(node: &Node) -> Vec<&'static str> {
-    node.parts
-        .sources
-        .iter()
-        .map(|source| source.name())
-        .collect()
+/// The sources that were asked, and the relays that are no use.
+fn what_was_asked(node: &Node) -> (Vec<&'static str>, Vec<RelayFault>) {
+    let sources = node.parts.sources.iter();
+    let names = sources.map(|source| source.name()).collect();
+    (names, node.relay_faults())
 }
 
 fn refused(peer: &PeerAddress, error: ChannelError) -> ConnectError {
@@ -214,7 +214,7 @@ async fn connection_to(
             peer,
             addresses,
             begun.elapsed(),
-            source_names(node),
+            what_was_asked(node),
         )),
         Ok(Err(DialFailure::Handshake(EndReason::Refused))) => {
             Err(ConnectError::Refused { peer: peer.id })

@@ -2,7 +2,10 @@
 //! what the core wants out again.
 
 mod dht;
+mod outlet;
 mod readiness;
+mod relay_server;
+mod relays;
 mod sockets;
 mod source;
 mod timer;
@@ -10,25 +13,31 @@ mod traversal;
 
 use std::future::poll_fn;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::{Instant, SystemTime};
 
+use bytes::BytesMut;
 use dhtnet_dht_core::krpc;
 use dhtnet_nat_traversal::stun;
+use quinn_proto::EcnCodepoint;
 
 pub(crate) use self::dht::DhtDriver;
 use self::dht::DhtSender;
+use self::outlet::Outlet;
 pub(crate) use self::readiness::{More, Readable};
+pub(crate) use self::relay_server::RelayHost;
 pub(crate) use self::sockets::Sockets;
 use self::sockets::{Received, SendState};
 pub(crate) use self::source::source_towards;
 use self::timer::Timer;
 use self::traversal::SessionSender;
 use crate::core::Outgoing;
+use crate::core::path::{PathAddress, Via};
 use crate::dht::DhtShared;
 use crate::error::close_code;
-use crate::state::Shared;
+use crate::relays::{Relays, Taken};
+use crate::state::{Shared, State};
 use crate::traversal::Sessions;
 
 /// Batches received before what is to be sent gets its turn: 32 messages of up to 64 KiB.
@@ -40,7 +49,7 @@ const SEND_ROUNDS: usize = 16;
 /// Runs a node until nobody holds it.
 pub(crate) struct Driver {
     shared: Arc<Shared>,
-    sockets: Sockets,
+    outlet: Outlet,
     /// A batch that the socket could not take yet.
     unsent: Option<Outgoing>,
     buffer: Vec<u8>,
@@ -61,6 +70,7 @@ impl Drop for Driver {
         if let Some(dht) = &self.dht {
             dht.close();
         }
+        self.sessions.close();
     }
 }
 
@@ -68,14 +78,14 @@ impl Driver {
     /// Must be called inside a runtime.
     pub(crate) fn new(
         shared: Arc<Shared>,
-        sockets: Sockets,
+        (sockets, relays): (Sockets, Arc<Relays>),
         dht: Option<Arc<DhtShared>>,
         sessions: Arc<Sessions>,
     ) -> io::Result<Self> {
         let timer = Timer::new()?;
         Ok(Self {
             shared,
-            sockets,
+            outlet: Outlet::new(sockets, relays),
             unsent: None,
             buffer: Vec::new(),
             timer,
@@ -100,11 +110,12 @@ impl Driver {
         }
         let mut busy = false;
         busy |= self.receive(cx);
+        self.receive_relayed(cx);
         let now = Instant::now();
         let over = {
             let shared = self.shared.clone();
             let mut state = shared.lock();
-            for host in self.sockets.take_refused() {
+            for host in self.outlet.sockets.take_refused() {
                 state.core.handle_refused(now, host);
             }
             if state.core.poll_timeout().is_some_and(|at| at <= now) {
@@ -117,6 +128,7 @@ impl Driver {
                     state.core.close(now, key, close_code::DONE);
                 }
                 state.pump(now, SystemTime::now);
+                self.outlet.relays().close(now);
             }
             // What the events caused belongs to this round.
             state.core.take_wake();
@@ -136,17 +148,18 @@ impl Driver {
         busy |= dht_more | sessions_more;
         let (more, blocked) = self.send(cx);
         busy |= more;
+        // Last, for what was sent makes relays be asked for channels.
+        let (relay_deadline, relays_more) = self.drive_relays(cx, now);
+        busy |= relays_more;
         self.shared.quiet.notify_waiters();
         if over && !more && !blocked {
             return Poll::Ready(());
         }
         let (deadline, untold) = {
             let state = self.shared.lock();
-            let deadline = [state.core.poll_timeout(), dht_deadline, session_deadline];
-            (
-                deadline.into_iter().flatten().min(),
-                state.core.has_events(),
-            )
+            let deadlines = [dht_deadline, session_deadline, relay_deadline];
+            let deadlines = deadlines.into_iter().chain([state.core.poll_timeout()]);
+            (deadlines.flatten().min(), state.core.has_events())
         };
         if busy || untold || self.timer.poll(cx, deadline).is_ready() {
             cx.waker().wake_by_ref();
@@ -157,32 +170,17 @@ impl Driver {
     /// Takes what the sockets have. Returns whether there is more.
     fn receive(&mut self, cx: &mut Context<'_>) -> bool {
         for _ in 0..RECEIVE_ROUNDS {
-            let now = Instant::now();
-            let shared = &self.shared;
-            let mut state = None;
-            let dht = self.dht.as_deref();
-            let sessions = &self.sessions;
-            let received = self.sockets.poll_receive(cx, |from, ecn, datagram| {
-                // QUIC never begins like this: connection ids of ours have their top bit set.
-                if let Some(dht) = dht
-                    && krpc::looks_like_message(&datagram)
-                {
-                    dht.on_datagram(now, from.remote, from.local_ip, &datagram);
-                    return;
-                }
-                // Nor like this: QUIC sets one of the two top bits, STUN neither (RFC 9443).
-                if stun::is_stun(&datagram) {
-                    if !sessions.on_datagram(now, &from, &datagram) {
-                        let state = state.get_or_insert_with(|| shared.lock());
-                        state.core.handle_check(now, from, &datagram);
-                    }
-                    return;
-                }
-                let state = state.get_or_insert_with(|| shared.lock());
-                state.core.handle_datagram(now, from, ecn, datagram);
-            });
-            if let Some(state) = &mut state {
-                state.core.drive_ready(now);
+            let mut intake = Intake {
+                now: Instant::now(),
+                shared: &self.shared,
+                state: None,
+                dht: self.dht.as_deref(),
+                sessions: &self.sessions,
+                relays: self.outlet.relays().clone(),
+            };
+            let received = self.outlet.poll_receive(cx, &mut intake);
+            if let Some(state) = &mut intake.state {
+                state.core.drive_ready(intake.now);
             }
             if received == Received::Nothing {
                 return false;
@@ -198,7 +196,10 @@ impl Driver {
             return (None, false);
         };
         let deadline = dht.on_time(now);
-        let more = self.dht_sender.send(cx, dht, &mut self.sockets);
+        let outlet = &mut self.outlet;
+        let send =
+            |outgoing: &Outgoing, payload: &[u8]| outlet.poll_send_dht(cx, outgoing, payload);
+        let more = self.dht_sender.send(dht, send);
         (deadline, more)
     }
 
@@ -207,7 +208,7 @@ impl Driver {
         for _ in 0..SEND_ROUNDS {
             if self.unsent.is_none() {
                 let now = Instant::now();
-                let segments = self.sockets.max_segments();
+                let segments = self.outlet.sockets.max_segments();
                 self.unsent =
                     self.shared
                         .lock()
@@ -217,11 +218,66 @@ impl Driver {
             let Some(outgoing) = &self.unsent else {
                 return (false, false);
             };
-            if self.sockets.poll_send(cx, outgoing, &self.buffer) == SendState::Full {
+            if self.outlet.poll_send(cx, outgoing, &self.buffer) == SendState::Full {
                 return (false, true);
             }
             self.unsent = None;
         }
         (true, false)
+    }
+}
+
+/// Takes datagrams, however they came.
+struct Intake<'a> {
+    now: Instant,
+    shared: &'a Shared,
+    /// Locked when it is first needed.
+    state: Option<MutexGuard<'a, State>>,
+    dht: Option<&'a DhtShared>,
+    sessions: &'a Sessions,
+    relays: Arc<Relays>,
+}
+
+impl Intake<'_> {
+    /// From a socket: perhaps from a relay, which may have wrapped a peer's.
+    fn take(&mut self, from: PathAddress, ecn: Option<EcnCodepoint>, datagram: BytesMut) {
+        if self.relays.is_empty() {
+            return self.take_unwrapped(from, ecn, datagram);
+        }
+        match self.relays.on_datagram(self.now, from.remote, datagram) {
+            Taken::NotOurs(datagram) => self.take_unwrapped(from, ecn, datagram),
+            Taken::Consumed => {}
+            Taken::Payload {
+                number,
+                peer,
+                payload,
+            } => self.take_unwrapped(PathAddress::relayed(number, peer), None, payload),
+        }
+    }
+
+    fn take_unwrapped(&mut self, from: PathAddress, ecn: Option<EcnCodepoint>, datagram: BytesMut) {
+        // QUIC never begins like this: connection ids of ours have their top bit set.
+        if let Some(dht) = self.dht
+            && krpc::looks_like_message(&datagram)
+        {
+            if !matches!(from.via, Via::Relay(_)) {
+                self.relays.reach().on_heard();
+            }
+            dht.on_datagram(self.now, from.remote, from.local_ip, &datagram);
+            return;
+        }
+        if !self.sessions.may_use(from.via) {
+            return;
+        }
+        // Nor like this: QUIC sets one of the two top bits, STUN neither (RFC 9443).
+        if stun::is_stun(&datagram) {
+            if !self.sessions.on_datagram(self.now, &from, &datagram) {
+                let state = self.state.get_or_insert_with(|| self.shared.lock());
+                state.core.handle_check(self.now, from, &datagram);
+            }
+            return;
+        }
+        let state = self.state.get_or_insert_with(|| self.shared.lock());
+        state.core.handle_datagram(self.now, from, ecn, datagram);
     }
 }

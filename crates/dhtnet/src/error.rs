@@ -9,6 +9,8 @@ use dhtnet_channel_mux::{DeclineReason, InvalidRequest};
 use dhtnet_identity::{DeviceId, PeerAddress};
 use dhtnet_secure_transport::ConnectionFault;
 
+use crate::relays::finder::RelayFault;
+
 /// Why a node could not be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -86,21 +88,25 @@ pub enum ConnectError {
     #[error("the request is not valid")]
     InvalidRequest(#[from] InvalidRequest),
     /// No address was found.
-    #[error("no address of the peer was found (asked: {})", .tried.join(", "))]
+    #[error("no address of the peer was found (asked: {}){}", .tried.join(", "), list_faults(.relays))]
     NotFound {
         /// Whom.
         peer: DeviceId,
         /// Which sources were asked.
         tried: Vec<&'static str>,
+        /// The configured relays that could not be used.
+        relays: Vec<RelayFault>,
     },
     /// Addresses were found, none answered. A wrong id at a right address looks the same: nobody
     /// answers who does not hold the key.
-    #[error("no answer from {} within {:.1} s", list(.addresses), .after.as_secs_f32())]
+    #[error("no answer from {} within {:.1} s{}", list(.addresses), .after.as_secs_f32(), list_faults(.relays))]
     Unreachable {
         /// Whom.
         peer: DeviceId,
         /// The addresses that were tried.
         addresses: Vec<SocketAddr>,
+        /// The configured relays that could not be used.
+        relays: Vec<RelayFault>,
         /// How long.
         after: Duration,
     },
@@ -279,24 +285,32 @@ impl fmt::Display for EndReason {
 }
 
 /// Whom an error is about, with the hints that were given.
+/// Nobody was reached: `addresses` were tried, from the sources `tried`.
 pub(crate) fn unreachable(
     peer: &PeerAddress,
     addresses: Vec<SocketAddr>,
     after: Duration,
-    tried: Vec<&'static str>,
+    (tried, relays): (Vec<&'static str>, Vec<RelayFault>),
 ) -> ConnectError {
     if addresses.is_empty() {
         ConnectError::NotFound {
             peer: peer.id,
             tried,
+            relays,
         }
     } else {
         ConnectError::Unreachable {
             peer: peer.id,
             addresses,
+            relays,
             after,
         }
     }
+}
+
+/// What follows the reason: each relay with what is wrong.
+fn list_faults(faults: &[RelayFault]) -> String {
+    faults.iter().map(|fault| format!("; {fault}")).collect()
 }
 
 fn list(addresses: &[SocketAddr]) -> String {

@@ -104,6 +104,8 @@ mod listener;
 mod node;
 mod peers;
 mod port_mapping;
+pub mod relay_server;
+mod relays;
 mod report;
 mod signal;
 mod state;
@@ -125,6 +127,10 @@ pub use crate::events::{Event, Events};
 pub use crate::listener::{Incoming, Listener};
 pub use crate::node::{Node, SHUTDOWN_LIMIT};
 pub use crate::port_mapping::{MappingProtocol, PortMapping};
+pub use crate::relays::finder::RelayFault;
+pub use crate::relays::{
+    MAX_URI_LEN, PathPreference, RelayError, RelayTransport, TurnServer, TurnUriError,
+};
 pub use crate::report::{
     ChannelReport, ConnectionReport, DropReport, PathEvent, PathKind, PathReason, PathReport,
 };

@@ -21,6 +21,8 @@ use crate::events::{Event, Events};
 use crate::interfaces::Watcher;
 use crate::listener::{Incoming, Listener};
 use crate::port_mapping::{PortMapper, PortMapping, public_addresses};
+use crate::relays::blocked::Carrier;
+use crate::relays::finder::{RelayFault, RelayFinder};
 use crate::report::{ChannelReport, ConnectionReport, DropReport};
 use crate::state::{ActionOf, DialFailure, Offer, Shared, default_action};
 use crate::upkeep::Upkeep;
@@ -30,6 +32,10 @@ pub const SHUTDOWN_LIMIT: Duration = Duration::from_secs(3);
 
 /// How long the last packets may take to leave.
 const FLUSH_LIMIT: Duration = Duration::from_millis(500);
+
+/// How long a relay may take to say that an allocation is deleted. It is asked once by datagrams;
+/// what it does not hear ends by itself after ten minutes.
+const RELAY_LIMIT: Duration = Duration::from_secs(1);
 
 /// What keeps the driver running: held by nodes, channels and listeners.
 #[derive(Clone)]
@@ -76,6 +82,10 @@ pub(crate) struct Parts {
     /// Runs as long as the node.
     pub(crate) _upkeep: Upkeep,
     pub(crate) dht: Option<Dht>,
+    pub(crate) finder: Arc<RelayFinder>,
+    /// Absent where the DHT is, for a node bound to a loopback address, and where no relay may be
+    /// used.
+    pub(crate) _carrier: Option<Carrier>,
     /// Tells of changed addresses and routes; absent for a node bound to a loopback address.
     pub(crate) watcher: Option<Watcher>,
     /// Absent when it was switched off, and where the watcher is.
@@ -136,6 +146,11 @@ impl Node {
     pub fn port_mappings(&self) -> Vec<PortMapping> {
         let mapper = self.parts.mapper.as_ref();
         mapper.map_or_else(Vec::new, |mapper| mapper.watch().borrow().clone())
+    }
+
+    /// The configured relays that could not be used when they were last asked, and why.
+    pub fn relay_faults(&self) -> Vec<RelayFault> {
+        self.parts.finder.faults()
     }
 
     /// Counts how often the addresses or routes of this machine changed, or it woke from sleep;
@@ -316,7 +331,15 @@ impl Node {
                 mapper.close().await;
             }
         };
-        let flushed = self.wait_until(FLUSH_LIMIT, |state| state.core.is_quiet());
+        let relays = self.parts.finder.relays();
+        let flushed = async {
+            self.wait_until(FLUSH_LIMIT, |state| state.core.is_quiet())
+                .await;
+            // What the relay keeps for us is of no use to anybody any more.
+            relays.close(Instant::now());
+            self.handle.shared().wake.wake();
+            self.wait_until(RELAY_LIMIT, |_| relays.is_closed()).await;
+        };
         tokio::join!(released, flushed);
         self.handle.shared().lock().abandoned = true;
         self.handle.shared().wake.wake();

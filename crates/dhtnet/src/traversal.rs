@@ -6,6 +6,7 @@
 
 mod ground;
 mod sessions;
+mod updates;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,6 +25,7 @@ pub(crate) use self::ground::Ground;
 pub(crate) use self::sessions::{Order, Sessions};
 use crate::discovery::{Announcement, Discovery, Lookup};
 use crate::interfaces::{Changes, next_change};
+use crate::relays::finder::RelayFinder;
 use crate::signal::{ANSWER, OFFER, Signal, Signaller, answer_to, offers_to};
 use crate::state::Shared;
 
@@ -45,6 +47,7 @@ struct Parts {
     own: DeviceId,
     shared: Arc<Shared>,
     sessions: Arc<Sessions>,
+    finder: Arc<RelayFinder>,
     signaller: Signaller,
     ground: Ground,
     /// Woken when this device may be somewhere else.
@@ -75,14 +78,15 @@ impl fmt::Debug for Traversal {
 impl Traversal {
     pub(crate) fn new(
         (shared, sessions): (Arc<Shared>, Arc<Sessions>),
-        signaller: Signaller,
-        (ground, changes): (Ground, Option<Changes>),
+        finder: Arc<RelayFinder>,
+        (signaller, ground, changes): (Signaller, Ground, Option<Changes>),
         rng: ChaCha20Rng,
     ) -> Self {
         Self(Arc::new(Parts {
             own: shared.own,
             shared,
             sessions,
+            finder,
             signaller,
             ground,
             changes,
@@ -121,18 +125,23 @@ impl Parts {
 
     /// Leaves an offer for `peer`, listens for the answer, and ends with the session.
     async fn call(self: Arc<Self>, peer: DeviceId) {
+        self.ask_for_relay();
         if self.signaller.ready().await.is_err() {
             return;
         }
         let mut rng = self.rng();
         let id = SessionId::random(&mut rng);
         let session = self.session(&peer, id, &mut rng);
-        let offer = session.offer(SystemTime::now(), Wish::Connect);
-        let place = answer_place(&offer);
         let Some(call) = self.sessions.insert(peer, session) else {
             tracing::debug!(peer = %peer.short(), "too many calls at once");
             return;
         };
+        self.use_standing_relay(id);
+        let Some(offer) = self.sessions.offer(id, Wish::Connect) else {
+            return;
+        };
+        let place = answer_place(&offer);
+        self.keep_updated(id, (offers_to(&peer), OFFER), peer);
         tracing::debug!(peer = %peer.short(), candidates = offer.candidates.len(), "calling through the DHT");
         let send = self.send((offers_to(&peer), OFFER), peer, offer.encode(), rng);
         let receive = self.await_answers(peer, id, place);
@@ -173,7 +182,7 @@ impl Parts {
 
     async fn send(
         &self,
-        place: (dhtnet_dht_core::Id, dhtnet_dht_core::value::ValueType),
+        place: Place,
         recipient: DeviceId,
         message: Vec<u8>,
         mut rng: ChaCha20Rng,
@@ -230,7 +239,7 @@ impl Parts {
     fn on_offer(self: &Arc<Self>, replays: &mut ReplayWindow, signal: Signal) {
         let Signal { sender, message } = signal;
         let offer = match Offer::decode(&message) {
-            Ok(offer) if offer.wish == Wish::Connect => offer,
+            Ok(offer) if offer.wish != Wish::Answer => offer,
             Ok(_) => return,
             Err(error) => {
                 tracing::debug!(peer = %sender.short(), %error, "an offer that cannot be read");
@@ -248,16 +257,28 @@ impl Parts {
             tracing::debug!(peer = %sender.short(), %refused, "a call that is not answered");
             return;
         }
+        let id = offer.session;
+        // More of a call that is known; or it came before the call itself, and is as good.
+        if self.sessions.has(id, &sender) {
+            tracing::debug!(peer = %sender.short(), candidates = offer.candidates.len(), "more of a call");
+            self.sessions.handle_offer(Instant::now(), id, offer);
+            self.shared.wake.wake();
+            return;
+        }
         let mut rng = self.rng();
-        let mut session = self.session(&sender, offer.session, &mut rng);
-        let answer = session.offer(wall, Wish::Answer);
+        let session = self.session(&sender, id, &mut rng);
         let place = answer_place(&offer);
         tracing::debug!(peer = %sender.short(), candidates = offer.candidates.len(), "answering a call");
-        session.handle_offer(Instant::now(), offer);
         let Some(call) = self.sessions.insert(sender, session) else {
             tracing::debug!(peer = %sender.short(), "too many calls at once");
             return;
         };
+        self.use_standing_relay(id);
+        self.sessions.handle_offer(Instant::now(), id, offer);
+        let Some(answer) = self.sessions.offer(id, Wish::Answer) else {
+            return;
+        };
+        self.keep_updated(id, (place, ANSWER), sender);
         self.shared.wake.wake();
         let parts = self.clone();
         tokio::spawn(async move {
@@ -270,6 +291,9 @@ impl Parts {
         });
     }
 }
+
+/// Where messages to a peer are left, and of what type they are.
+type Place = (dhtnet_dht_core::Id, dhtnet_dht_core::value::ValueType);
 
 /// Where the answer to an offer lies: who knows the offer knows it.
 fn answer_place(offer: &Offer) -> dhtnet_dht_core::Id {

@@ -13,6 +13,7 @@ use dhtnet_nat_traversal::retry::{Effort, Ladder};
 use rand_chacha::ChaCha20Rng;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::dht::Dht;
@@ -31,6 +32,9 @@ const AFTER_THE_OTHER: Duration = Duration::from_secs(2);
 
 /// Time between two calls of a peer that is silent. The connection ends by its own time-out.
 const WHILE_SILENT: Duration = Duration::from_secs(3);
+
+/// Time between two looks at where others see us, because peers fell silent.
+const LOOK_AROUND: Duration = Duration::from_secs(5);
 
 /// How often is looked whether a call is due.
 const LOOK: Duration = Duration::from_millis(250);
@@ -56,11 +60,13 @@ impl Upkeep {
     pub(crate) fn start(
         (shared, sessions): (&Arc<Shared>, Arc<Sessions>),
         changes: Option<Changes>,
-        (dht, traversal): (Option<Dht>, Option<Traversal>),
+        (dht, traversal, moved): (Option<Dht>, Option<Traversal>, watch::Sender<u64>),
         rng: ChaCha20Rng,
     ) -> Self {
         let work = Work {
             dht,
+            moved: Arc::new(moved),
+            looked_at: None,
             changed_at: None,
             shared: Arc::downgrade(shared),
             sessions,
@@ -68,6 +74,7 @@ impl Upkeep {
             rng,
             cases: BTreeMap::new(),
             calls: JoinSet::new(),
+            looks: JoinSet::new(),
         };
         let events = shared.lock().events.subscribe();
         Self(tokio::spawn(work.run(events, changes)))
@@ -80,11 +87,16 @@ struct Work {
     sessions: Arc<Sessions>,
     dht: Option<Dht>,
     traversal: Option<Traversal>,
+    /// Tells that this device may be somewhere else for the others.
+    moved: Arc<watch::Sender<u64>>,
+    /// When that was last looked into.
+    looked_at: Option<Instant>,
     rng: ChaCha20Rng,
     /// The last change of the network.
     changed_at: Option<Instant>,
     cases: BTreeMap<DeviceId, Case>,
     calls: JoinSet<DeviceId>,
+    looks: JoinSet<()>,
 }
 
 impl Work {
@@ -98,6 +110,7 @@ impl Work {
                     Err(RecvError::Closed) => return,
                 },
                 () = next_change(&mut changes) => self.on_network_change().await,
+                Some(_) = self.looks.join_next() => {}
                 Some(ended) = self.calls.join_next() => {
                     if let Ok(peer) = ended {
                         self.on_call_ended(peer);
@@ -134,7 +147,10 @@ impl Work {
             }
             Event::PathChanged { peer, change } => match change {
                 // It was silent for two seconds before this is said.
-                PathEvent::Silent => self.call_in(peer, now),
+                PathEvent::Silent => {
+                    self.look_around(now);
+                    self.call_in(peer, now + BEFORE_CALL);
+                }
                 PathEvent::Changed { path, .. } if path.kind == PathKind::Relayed => {
                     self.call_in(peer, now + BEFORE_CALL);
                 }
@@ -173,12 +189,32 @@ impl Work {
             // An offer that names the old address would lead nowhere.
             dht.on_network_change().await;
         }
+        self.moved.send_modify(|count| *count += 1);
         self.changed_at = Some(now);
         for case in self.cases.values_mut() {
             case.ladder.on_network_change(now);
             // Whoever began it: it is this side that the other cannot find.
             case.due = Some(now + BEFORE_CALL);
         }
+    }
+
+    /// A router may have been restarted without our noticing: others then see us elsewhere, and
+    /// what they send to where we were is lost.
+    fn look_around(&mut self, now: Instant) {
+        let recently = |at: Instant| now.saturating_duration_since(at) < LOOK_AROUND;
+        let Some(dht) = self
+            .dht
+            .clone()
+            .filter(|_| !self.looked_at.is_some_and(recently))
+        else {
+            return;
+        };
+        self.looked_at = Some(now);
+        let moved = self.moved.clone();
+        self.looks.spawn(async move {
+            dht.on_network_change().await;
+            moved.send_modify(|count| *count += 1);
+        });
     }
 
     /// Whether the peer is connected and could be reached better.
@@ -226,12 +262,7 @@ impl Work {
                 continue;
             }
             tracing::debug!(peer = %peer.short(), "looking for a better path");
-            // A router may have been restarted without our noticing.
-            let dht = self.dht.clone().filter(|_| self.is_silent(&peer));
             self.calls.spawn(async move {
-                if let Some(dht) = dht {
-                    dht.on_network_change().await;
-                }
                 traversal.call_once(peer).await;
                 peer
             });

@@ -34,6 +34,7 @@ mod judge;
 mod quota;
 mod realm;
 mod server;
+mod streams;
 mod wire;
 
 use std::net::{IpAddr, SocketAddr};
@@ -43,9 +44,6 @@ use dhtnet_identity::DeviceId;
 
 pub use realm::{realm, relay_of};
 pub use server::{Relay, Stats};
-
-/// The realm of every relay of this kind (RFC 8489 section 14.9).
-pub const REALM: &str = "dhtnet";
 
 /// Bytes of the longest payload that is relayed, either way: what fits a frame of Ethernet.
 pub const MAX_PAYLOAD: usize = 1500;
@@ -57,9 +55,20 @@ pub const MAX_STREAMS: usize = 512;
 /// 1024 descriptors.
 pub const MAX_CLIENTS: usize = 1024;
 
-/// Answers to strangers in a second, all together: 401 and 438, up to 130 bytes each. A flood of
-/// forged senders makes us send no more than 26 kB/s.
+/// Bytes of the answer that asks a stranger for credentials (401 and 438), with the relay's realm.
+pub const CHALLENGE_LEN: usize = 116;
+
+/// How much longer than a stranger's request our answer may be: a forged sender gains little by
+/// it. Our own clients ask with 40 bytes or more.
+pub const MAX_AMPLIFICATION: usize = 3;
+
+/// Answers to strangers in a second, all together: [`CHALLENGE_LEN`] bytes each. A flood of
+/// forged senders makes us send no more than 24 kB/s.
 pub const CHALLENGES_PER_SECOND: u32 = 200;
+
+/// Of these, those to requests so short that the answer is more than [`MAX_AMPLIFICATION`] times
+/// as long, up to 5.8 times: some clients of others ask like this. 2.3 kB/s.
+pub const LONG_CHALLENGES_PER_SECOND: u32 = 20;
 
 /// Passwords derived in a second, all together: each costs a multiplication on Curve25519.
 pub const DERIVATIONS_PER_SECOND: u32 = 200;

@@ -13,6 +13,8 @@
 //! [`SILENCE`] + [`GIVE_UP`] when something is being sent and [`KEEPALIVE`] + [`GIVE_UP`]
 //! otherwise.
 //!
+//! [`Inquiry`] asks a server for its realm, where that tells what the password is made with.
+//!
 //! The protocol is turn-client-proto's, none of whose types shows. Around it stand: what went
 //! wrong, by the codes of the server's refusals; liveness; bounds; the framing over TCP with its
 //! padding (RFC 8656 section 12.5), which it leaves out. Its transaction ids come from the
@@ -26,6 +28,7 @@
 mod allocation;
 mod error;
 mod framing;
+mod inquiry;
 mod liveness;
 
 use std::net::SocketAddr;
@@ -36,6 +39,7 @@ use zeroize::Zeroizing;
 pub use allocation::{Allocation, Event, Handled};
 pub use error::{AllocationError, Fault, PermitError, SendError, StreamError};
 pub(crate) use framing::{Framer, channel_payload_len, padded};
+pub use inquiry::{Inquiry, Told};
 
 /// Addresses that may send to one allocation at once. Each costs one request every four minutes.
 pub const MAX_PERMISSIONS: usize = 64;

@@ -79,6 +79,16 @@ impl Segment {
         }
     }
 
+    /// What further hosts are made of.
+    pub(crate) fn lab(&self) -> &Lab {
+        &self.lab
+    }
+
+    /// The switch, for what is joined by other means.
+    pub(crate) fn lan(&self) -> &Lan {
+        &self.lan
+    }
+
     /// The built tools.
     pub(crate) fn tools(&self) -> &Tools {
         &self.tools

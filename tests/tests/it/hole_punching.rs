@@ -18,18 +18,18 @@ const SETTLE: Duration = Duration::from_millis(1_500);
 
 /// Two devices, each alone behind a NAT of its own, and nodes of the DHT outside. The devices and
 /// the nodes end first, the networks last.
-struct Street {
-    listener: Device,
-    caller: Device,
-    entry: String,
+pub(crate) struct Street {
+    pub(crate) listener: Device,
+    pub(crate) caller: Device,
+    pub(crate) entry: String,
     _nodes: Vec<(Process, Host)>,
-    _routers: [NatRouter; 2],
-    _outside: Lan,
-    lab: Lab,
+    pub(crate) routers: [NatRouter; 2],
+    pub(crate) outside: Lan,
+    pub(crate) lab: Lab,
 }
 
 /// `nodes` of the DHT, each in a /24 of its own: a NAT's kind is judged by what they see.
-fn street(name: &str, nats: [Nat; 2], nodes: u8) -> Option<Street> {
+pub(crate) fn street(name: &str, nats: [Nat; 2], nodes: u8) -> Option<Street> {
     let lab = lab_or_skip(name)?;
     let (tools, outside) = (tools(), lab.lan().unwrap());
     let entry = SocketAddrV4::new(Ipv4Addr::new(11, 0, 200, 1), PORT);
@@ -73,8 +73,8 @@ fn street(name: &str, nats: [Nat; 2], nodes: u8) -> Option<Street> {
         caller,
         entry: entry.to_string(),
         _nodes: running,
-        _routers: routers.try_into().unwrap(),
-        _outside: outside,
+        routers: routers.try_into().unwrap(),
+        outside,
         lab,
     })
 }

@@ -6,6 +6,7 @@
 //! environment are separated by spaces.
 
 mod dht;
+mod relays;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use dhtnet_identity::PeerArgument;
 use crate::{Verbosity, logging};
 
 pub use dht::{BootstrapArgument, DhtFlags, HostPort, NetworkName, Seed};
+pub use relays::{PathArgument, RelayFlags, TurnArgument};
 
 /// How long connecting may take when nothing else is said.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -80,6 +82,10 @@ pub struct NetworkFlags {
         value_parser = BoolishValueParser::new()
     )]
     pub no_portmap: bool,
+
+    /// What reaches peers that cannot be reached directly.
+    #[command(flatten)]
+    pub relays: RelayFlags,
 }
 
 impl NetworkFlags {

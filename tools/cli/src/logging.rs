@@ -7,6 +7,10 @@ use tracing_subscriber::filter::ParseError;
 
 use crate::Verbosity;
 
+/// These crates print addresses at every level. A filter that names them overrules this.
+const FOREIGN: &str =
+    "turn_client_proto=off,turn_server_proto=off,turn_types=off,stun_proto=off,stun_types=off";
+
 /// Sends the log of all crates to stderr. Only the first call of a process has an effect.
 ///
 /// `filter` has the syntax of `RUST_LOG` and is checked by [`parse_filter`]; without one the
@@ -16,15 +20,16 @@ pub fn start(filter: Option<&str>, verbosity: Verbosity) {
     let directives = filter.unwrap_or(match verbosity {
         Verbosity::Quiet => "off",
         // What the user must know is said by the tool itself, in its own words; only of a state
-        // file that cannot be used it knows nothing.
-        Verbosity::Normal => "error,dhtnet::dht::saving=warn,mdns_sd=off",
+        // file that cannot be used, and of a relay, it knows nothing.
+        Verbosity::Normal => "error,dhtnet::dht::saving=warn,dhtnet::relays=warn,mdns_sd=off",
         Verbosity::Verbose => "warn,dhtnet=info,mdns_sd=off",
         Verbosity::Debug => {
             "info,dhtnet=debug,dhtnet_dht_core=debug,dhtnet_secure_transport=debug,\
              dhtnet_channel_mux=debug,dnc=debug,dhtnode=debug"
         }
     });
-    let Ok(filter) = parse_filter(directives) else {
+    let directives = format!("{FOREIGN},{directives}");
+    let Ok(filter) = parse_filter(&directives) else {
         return;
     };
     let _ = tracing_subscriber::fmt()

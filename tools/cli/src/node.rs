@@ -1,5 +1,7 @@
 //! Opening a node as the flags say, and the words for connections that fail.
 
+mod relays;
+
 use dhtnet::dht::{Bootstrap, DhtSettings, Participation};
 use dhtnet::{BuildError, ChannelError, ConnectError, ConnectStep, DeclineCode, DeclineReason};
 use dhtnet::{EndReason, Node};
@@ -66,7 +68,11 @@ impl NetworkFlags {
             .bind(self.dht.bind)
             .policy(policy)
             .mdns(!self.no_mdns)
-            .port_mapping(!self.no_portmap);
+            .port_mapping(!self.no_portmap)
+            .path(self.relays.preference());
+        for server in self.relays.servers()? {
+            node = node.turn(server);
+        }
         if let Some(settings) = self.dht.settings(home, role)? {
             node = node.dht(settings);
         }
@@ -111,6 +117,11 @@ pub fn connect_failure(peer: &Peer, own: DeviceId, asked: &str, error: &ConnectE
     match error {
         ConnectError::SelfConnect => {
             Failure::usage(format!("cannot connect to {peer}: {error}")).advise("name another peer")
+        }
+        ConnectError::NotFound { relays, .. } | ConnectError::Unreachable { relays, .. }
+            if !relays.is_empty() =>
+        {
+            unreachable().advise(relays[0].error.next_step())
         }
         ConnectError::NotFound { .. } => unreachable().advise(
             "check that it is running and in the same DHT (--bootstrap, --network), or give \
@@ -244,6 +255,7 @@ mod tests {
                 ConnectError::NotFound {
                     peer: id,
                     tried: vec!["hints", "mdns"],
+                    relays: Vec::new(),
                 },
                 3,
                 "cannot reach home (HOME…): no address of the peer was found (asked: hints, mdns); \
@@ -254,6 +266,7 @@ mod tests {
                 ConnectError::Unreachable {
                     peer: id,
                     addresses: vec!["10.0.0.2:4433".parse().unwrap()],
+                    relays: Vec::new(),
                     after,
                 },
                 3,

@@ -4,6 +4,7 @@ use std::future::pending;
 use std::time::{Duration, Instant};
 
 use dhtnet_cli::{ExitCode, Failure, Shutdown, Talk, open_files};
+use dhtnet_identity::DeviceId;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -12,6 +13,7 @@ use crate::dht::Network;
 use crate::flags::{Flags, RunFlags};
 use crate::notify;
 use crate::output::{Form, Halt, Output};
+use crate::relay::{self, Reach};
 use crate::session::{Place, settings};
 use crate::stats::Stats;
 
@@ -33,7 +35,10 @@ pub(crate) async fn run(
     // Before anything else: a reload that comes early must not end the process.
     let hangups = signal(SignalKind::hangup())
         .map_err(|error| Failure::failed(format!("cannot watch for signals: {error}")))?;
-    open_files::allow(usize::from(run.cluster) * FILES_PER_NODE);
+    if run.relay.relay && run.cluster > 1 {
+        return Err(Failure::usage("--relay does not go with --cluster").into());
+    }
+    open_files::allow(usize::from(run.cluster) * FILES_PER_NODE + run.relay.files());
     let mut nodes = Vec::new();
     let ended = tokio::select! {
         started = start(flags, run, place, output, talk, &mut nodes) => started.map(|()| None),
@@ -69,14 +74,25 @@ async fn start(
         if let Some(first) = nodes.first() {
             settings.enter_by(&first.loopback_addresses());
         }
+        settings.relay = run.relay.plan(place, talk)?;
+        let relay = settings.relay.as_ref();
+        let relay = relay.map(|plan| (plan.key.id(), plan.reach));
         let node = Network::open(settings).await?;
-        tell_addresses(&node, number, output, talk)?;
+        tell_addresses(&node, (number, relay), output, talk)?;
         nodes.push(node);
     }
     Ok(())
 }
 
-fn tell_addresses(node: &Network, number: u16, output: &Output, talk: &Talk) -> Result<(), Halt> {
+fn tell_addresses(
+    node: &Network,
+    (number, relay): (u16, Option<(DeviceId, Reach)>),
+    output: &Output,
+    talk: &Talk,
+) -> Result<(), Halt> {
+    if let Some(relay) = relay {
+        relay::tell(node, relay, talk);
+    }
     for address in node.local_addresses() {
         talk.note(format_args!("node {} listens on {address}", number + 1));
     }
@@ -86,12 +102,16 @@ fn tell_addresses(node: &Network, number: u16, output: &Output, talk: &Talk) -> 
             .into_iter()
             .map(|(family, id)| (family.to_string(), json!(id.to_string())))
             .collect();
-        let json = json!({
+        let mut json = json!({
             "event": "listening",
             "node": number + 1,
             "addresses": node.local_addresses(),
             "ids": ids,
         });
+        if let (Some((id, _)), Some(found)) = (relay, node.relay()) {
+            let id = id.to_string();
+            json["relay"] = json!({ "id": id, "udp": found.udp, "tcp": found.tcp });
+        }
         output.print("", &json)?;
     }
     Ok(())
@@ -108,7 +128,8 @@ async fn serve(
 ) -> Result<ExitCode, Halt> {
     let told = tell_ready(nodes, output, talk);
     let counted = print_stats(nodes, run.stats, output);
-    tokio::pin!(told, counted);
+    let announced = relay::tell_announcements(nodes.first(), talk);
+    tokio::pin!(told, counted, announced);
     let mut is_told = false;
     loop {
         tokio::select! {
@@ -116,6 +137,7 @@ async fn serve(
                 told?;
                 is_told = true;
             }
+            never = &mut announced => match never {},
             counted = &mut counted => return counted.map(|()| ExitCode::Done),
             Some(()) = hangups.recv() => reload(nodes, flags, talk),
         }

@@ -1,6 +1,7 @@
 //! The library's DHT, in the plain values of this tool: what the library calls things is known
 //! here and nowhere else.
 
+mod relay;
 mod values;
 
 use std::collections::BTreeMap;
@@ -19,11 +20,13 @@ use dhtnet_cli::{ExitCode, Failure, StateFile};
 use dhtnet_identity::DeviceKey;
 use futures_util::StreamExt;
 
+use crate::relay::RelayPlan;
 use crate::reports::{Found, Known, Looked, Pong, Refusal, Sampled, SignedItem, Stored};
 use crate::stats::{Kept, Stats, Table, Traffic};
 
 pub(crate) use dhtnet::dht::item::ItemSigner;
 pub(crate) use dhtnet::dht::{Blocklist, Contact, Family, Id};
+pub(crate) use relay::RelayState;
 pub(crate) use values::{NewValue, Values, Wanted};
 
 /// Whether others are served.
@@ -68,6 +71,8 @@ pub(crate) struct Settings {
     pub(crate) state_file: Option<StateFile>,
     /// Opens the values that are encrypted to this device.
     pub(crate) key: Option<DeviceKey>,
+    /// It relays for others too.
+    pub(crate) relay: Option<RelayPlan>,
 }
 
 impl Settings {
@@ -117,11 +122,11 @@ impl Network {
         if let Some(key) = &settings.key {
             dht = dht.owner(key.clone());
         }
-        let dht = Dht::builder()
-            .bind(settings.bind)
-            .settings(dht)
-            .build()
-            .await;
+        let mut builder = Dht::builder().bind(settings.bind).settings(dht);
+        if let Some(plan) = settings.relay {
+            builder = builder.relay(relay::settings(plan));
+        }
+        let dht = builder.build().await;
         Ok(Self {
             dht: dht.map_err(|error| build_failure(&error))?,
             key: settings.key,
@@ -229,6 +234,7 @@ impl Network {
             nodes: 1,
             ready: usize::from(stats.families.iter().any(|of| of.ready)),
             read_only: usize::from(stats.read_only),
+            relay: self.relay().map(|relay| relay.traffic),
         }
     }
 
@@ -471,8 +477,11 @@ fn named(counts: &[(&str, u64)]) -> BTreeMap<String, u64> {
 }
 
 fn build_failure(error: &DhtBuildError) -> Failure {
-    Failure::failed(format!("cannot start: {}", chain(error)))
-        .advise("try another --bind ADDR:PORT")
+    let failure = Failure::failed(format!("cannot start: {}", chain(error)));
+    match error {
+        DhtBuildError::RelayPort { .. } => failure.advise("try another --relay-tcp PORT"),
+        _ => failure.advise("try another --bind ADDR:PORT"),
+    }
 }
 
 /// What the user is told of an error of the library.

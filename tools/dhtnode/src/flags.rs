@@ -12,6 +12,7 @@ use dhtnet_identity::PeerArgument;
 
 use crate::dht::Wanted;
 use crate::key::Key;
+use crate::relay::RelayFlags;
 
 /// Those of dhtnode's own flags that the table [dhtnode] of the configuration file may hold.
 pub(crate) const CONFIGURABLE: [&str; 2] = ["blocklist", "read-only"];
@@ -142,6 +143,9 @@ pub(crate) struct RunFlags {
         value_parser = parse_interval
     )]
     pub(crate) stats: Option<Duration>,
+
+    #[command(flatten)]
+    pub(crate) relay: RelayFlags,
 }
 
 /// A line of the prompt.

@@ -24,6 +24,7 @@ mod keys;
 mod notify;
 mod output;
 mod prompt;
+mod relay;
 mod reports;
 mod session;
 mod stats;

@@ -108,6 +108,7 @@ pub(crate) fn settings(
         },
         state_file: Some(flags.dht.state_file(&place.home)?),
         key: None,
+        relay: None,
     })
 }
 

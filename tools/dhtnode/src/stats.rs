@@ -26,6 +26,39 @@ pub(crate) struct Stats {
     pub(crate) ready: usize,
     /// Those of them that only ask.
     pub(crate) read_only: usize,
+    /// What was relayed for others; none without a relay.
+    pub(crate) relay: Option<Relayed>,
+}
+
+/// What a relay does for others.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Relayed {
+    /// At this moment.
+    pub(crate) clients: u64,
+    /// TCP connections at this moment.
+    pub(crate) streams: u64,
+    pub(crate) payloads: u64,
+    pub(crate) bytes: u64,
+    /// Payloads dropped because a rate was exceeded.
+    pub(crate) over_quota: u64,
+    /// Requests refused.
+    pub(crate) refused: u64,
+    /// Payloads that no socket took.
+    pub(crate) lost: u64,
+}
+
+impl Relayed {
+    fn json(&self) -> Value {
+        json!({
+            "clients": self.clients,
+            "streams": self.streams,
+            "payloads": self.payloads,
+            "bytes": self.bytes,
+            "over_quota": self.over_quota,
+            "refused": self.refused,
+            "lost": self.lost,
+        })
+    }
 }
 
 /// One family's routing table.
@@ -98,6 +131,8 @@ impl Stats {
             total.nodes += node.nodes;
             total.ready += node.ready;
             total.read_only += node.read_only;
+            // One node of a process relays at most.
+            total.relay = total.relay.or(node.relay);
         }
         total
     }
@@ -116,7 +151,7 @@ impl Stats {
                 ((*family).to_owned(), table)
             })
             .collect();
-        json!({
+        let mut json = json!({
             "uptime": self.uptime.as_secs(),
             "nodes": self.nodes,
             "ready": self.ready,
@@ -133,7 +168,11 @@ impl Stats {
                 "listeners": self.stored.listeners,
             },
             "lookups": self.lookups,
-        })
+        });
+        if let Some(relay) = &self.relay {
+            json["relay"] = relay.json();
+        }
+        json
     }
 
     /// The table for people.
@@ -170,6 +209,25 @@ impl Stats {
         );
         row("lookups", self.lookups.to_string());
         row("unanswered", format!("{} queries", self.unanswered));
+        if let Some(relay) = &self.relay {
+            let size = size_text(relay.bytes);
+            let Relayed {
+                clients,
+                streams,
+                payloads,
+                over_quota,
+                refused,
+                lost,
+                ..
+            } = relay;
+            row(
+                "relay",
+                format!(
+                    "{clients} clients, {streams} TCP connections, {payloads} payloads, {size}; \
+                     {over_quota} over a rate, {lost} lost, {refused} requests refused"
+                ),
+            );
+        }
         text
     }
 
@@ -192,7 +250,7 @@ impl Stats {
             listeners,
         } = self.stored;
         let dropped = |stats: &Self| stats.dropped.values().sum();
-        let _ = writeln!(
+        let _ = write!(
             line,
             "  in {} ({:.1}/s, {}/s)  out {} ({:.1}/s, {}/s)  dropped {} ({:.1}/s)  lookups {}  \
              stored {peers} peers {items} items {values} values {listeners} listeners",
@@ -206,6 +264,20 @@ impl Stats {
             rate(dropped(self), dropped(before)),
             self.lookups,
         );
+        if let Some(relay) = &self.relay {
+            let then = before.relay.unwrap_or_default();
+            let _ = write!(
+                line,
+                "  relay {} clients {} ({:.1}/s, {}/s) over rate {} refused {}",
+                relay.clients,
+                relay.payloads,
+                rate(relay.payloads, then.payloads),
+                size_text(rate(relay.bytes, then.bytes) as u64),
+                relay.over_quota,
+                relay.refused,
+            );
+        }
+        line.push('\n');
         line
     }
 
@@ -297,6 +369,30 @@ mod tests {
             "up 1m15s  IPv4 8+2 of ~120  in 41 (10.0/s, 1.0 KiB/s)  out 0 (0.0/s, 0 B/s)  \
              dropped 0 (0.0/s)  lookups 0  stored 0 peers 0 items 0 values 0 listeners\n"
         );
+    }
+
+    #[test]
+    fn a_relay_is_counted_in_the_line_the_table_and_json() {
+        let relaying = |payloads, bytes| Stats {
+            relay: Some(Relayed {
+                clients: 2,
+                streams: 1,
+                payloads,
+                bytes,
+                ..Relayed::default()
+            }),
+            ..stats(40, 100)
+        };
+        let line = relaying(30, 4_096).line(&relaying(10, 2_048), Duration::from_secs(2));
+        let expected = "  relay 2 clients 30 (10.0/s, 1.0 KiB/s) over rate 0 refused 0\n";
+        assert!(line.ends_with(expected), "{line}");
+        let table = relaying(30, 4_096).table();
+        let expected =
+            "relay      2 clients, 1 TCP connections, 30 payloads, 4.0 KiB; 0 over a rate";
+        assert!(table.contains(expected), "{table}");
+        let total = Stats::total([relaying(30, 4_096), stats(1, 1)]);
+        assert_eq!(total.json()["relay"]["payloads"], json!(30));
+        assert_eq!(stats(1, 1).json().get("relay"), None);
     }
 
     #[test]

@@ -92,6 +92,15 @@ impl PathAddress {
         }
     }
 
+    /// To or from a peer through an allocation at a relay.
+    pub(crate) fn relayed(number: u16, peer: SocketAddr) -> Self {
+        Self {
+            remote: peer,
+            local_ip: None,
+            via: Via::Relay(number),
+        }
+    }
+
     /// Whether both lead the same way; the local address is the system's choice.
     pub(crate) fn is_same_path(&self, other: &Self) -> bool {
         self.remote == other.remote && self.via == other.via

@@ -14,11 +14,12 @@ use dhtnet_identity::DeviceKey;
 
 use super::bootstrap::Bootstrap;
 use super::error::DhtBuildError;
-use super::handle::{Dht, HelperNames, Running, lock};
+use super::handle::{Dht, HelperNames, Relaying, Running, lock};
 use super::saving::{FIRST_SAVE, Kept, SAVE_INTERVAL, StateFile, restore};
 use super::shared::DhtShared;
-use crate::driver::{DhtDriver, Sockets};
+use crate::driver::{DhtDriver, RelayHost, Sockets};
 use crate::error::BuildError;
+use crate::relay_server::{Announcement, RelaySettings, announce};
 
 /// Another try to look up bootstrap names.
 const DNS_RETRY: Duration = Duration::from_secs(15);
@@ -177,8 +178,13 @@ pub(crate) struct Starting {
 
 impl Starting {
     /// The handle. Must be called inside a runtime.
-    pub(crate) fn into_handle(self, driver: Option<tokio::task::JoinHandle<()>>) -> Dht {
+    pub(crate) fn into_handle(
+        self,
+        driver: Option<tokio::task::JoinHandle<()>>,
+        relay: Option<Arc<RelayHost>>,
+    ) -> Dht {
         let saves = self.state_file.is_some();
+        let (said, announcement) = tokio::sync::watch::channel(Announcement::default());
         let looks_up = !self.helpers.names.is_empty();
         let dht = Dht {
             inner: Arc::new(Running {
@@ -189,6 +195,7 @@ impl Starting {
                 started: self.now,
                 tasks: Mutex::new(Vec::new()),
                 driver: tokio::sync::Mutex::new(driver),
+                relay: relay.map(|host| Relaying { host, announcement }),
             }),
         };
         let weak = Arc::downgrade(&dht.inner);
@@ -197,7 +204,12 @@ impl Starting {
             tasks.push(tokio::spawn(look_up_names(weak.clone())));
         }
         if saves {
-            tasks.push(tokio::spawn(save_regularly(weak)));
+            tasks.push(tokio::spawn(save_regularly(weak.clone())));
+        }
+        if let Some(relay) = &dht.inner.relay {
+            let told = relay.host.told_addresses().to_vec();
+            let handle = move || weak.upgrade().map(|inner| Dht { inner });
+            tasks.push(tokio::spawn(announce(handle, told, said)));
         }
         drop(tasks);
         dht
@@ -255,6 +267,7 @@ async fn save_regularly(running: std::sync::Weak<Running>) {
 pub struct DhtBuilder {
     bind: SocketAddr,
     settings: DhtSettings,
+    relay: Option<RelaySettings>,
 }
 
 impl Dht {
@@ -264,6 +277,7 @@ impl Dht {
         DhtBuilder {
             bind: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
             settings: DhtSettings::default(),
+            relay: None,
         }
     }
 }
@@ -298,6 +312,13 @@ impl DhtBuilder {
         self
     }
 
+    /// Is a relay for others too, on the same sockets. Default: none.
+    #[must_use]
+    pub fn relay(mut self, settings: RelaySettings) -> Self {
+        self.relay = Some(settings);
+        self
+    }
+
     /// Binds the sockets and starts the node. Must be called inside a tokio runtime.
     ///
     /// # Errors
@@ -306,7 +327,12 @@ impl DhtBuilder {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         let sockets = Sockets::bind(self.bind)?;
         let starting = self.settings.start(&sockets.local_addresses())?;
-        let driver = runtime.spawn(DhtDriver::new(starting.shared.clone(), sockets).run());
-        Ok(starting.into_handle(Some(driver)))
+        let relay = match self.relay {
+            Some(settings) => Some(RelayHost::start(settings, &sockets)?),
+            None => None,
+        };
+        let driver = DhtDriver::new(starting.shared.clone(), sockets, relay.clone());
+        let driver = runtime.spawn(driver.run());
+        Ok(starting.into_handle(Some(driver), relay))
     }
 }

@@ -1,6 +1,7 @@
 //! What goes wrong with the DHT, by whose fault it is.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use dhtnet_dht_core::item::ItemError;
@@ -14,6 +15,16 @@ pub enum DhtBuildError {
     /// The socket or the runtime.
     #[error(transparent)]
     Node(#[from] BuildError),
+    /// A TCP port of the relay that was asked for.
+    #[error(
+        "the relay cannot listen at TCP {address}; choose a free port, or one that this user may bind"
+    )]
+    RelayPort {
+        /// The address.
+        address: SocketAddr,
+        /// The system's reason.
+        source: io::Error,
+    },
 }
 
 /// Why an operation of the DHT failed.

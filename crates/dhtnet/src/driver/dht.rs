@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use dhtnet_dht_core::krpc;
 use dhtnet_dht_core::node::Transmit;
 use tokio::time::Sleep;
 
+use super::relay_server::{Outbox, RelayHost};
 use super::sockets::{Received, SendState, Sockets};
 use crate::core::path::PathAddress;
 use crate::core::{Destinations, Outgoing};
@@ -27,16 +29,33 @@ pub(crate) struct DhtDriver {
     sockets: Sockets,
     sender: DhtSender,
     timer: Pin<Box<Sleep>>,
+    /// The relay that shares the sockets.
+    relay: Option<Arc<RelayHost>>,
+    outbox: Outbox,
+}
+
+impl Drop for DhtDriver {
+    fn drop(&mut self) {
+        if let Some(relay) = &self.relay {
+            relay.close();
+        }
+    }
 }
 
 impl DhtDriver {
     /// Must be called inside a runtime.
-    pub(crate) fn new(shared: Arc<DhtShared>, sockets: Sockets) -> Self {
+    pub(crate) fn new(
+        shared: Arc<DhtShared>,
+        sockets: Sockets,
+        relay: Option<Arc<RelayHost>>,
+    ) -> Self {
         Self {
             shared,
             sockets,
             sender: DhtSender::default(),
             timer: Box::pin(tokio::time::sleep(std::time::Duration::ZERO)),
+            relay,
+            outbox: Outbox::default(),
         }
     }
 
@@ -52,7 +71,9 @@ impl DhtDriver {
             return Poll::Ready(());
         }
         let deadline = self.shared.on_time(Instant::now());
-        busy |= self.sender.send(cx, &self.shared, &mut self.sockets);
+        let sockets = &mut self.sockets;
+        let send = |outgoing: &Outgoing, payload: &[u8]| sockets.poll_send(cx, outgoing, payload);
+        busy |= self.sender.send(&self.shared, send);
         if let Some(deadline) = deadline {
             self.timer.as_mut().reset(deadline.into());
             busy |= self.timer.as_mut().poll(cx).is_ready();
@@ -67,10 +88,20 @@ impl DhtDriver {
     fn receive(&mut self, cx: &mut Context<'_>) -> bool {
         for _ in 0..RECEIVE_ROUNDS {
             let now = Instant::now();
-            let shared = &self.shared;
+            let (shared, relay, outbox) = (&self.shared, &self.relay, &mut self.outbox);
             let received = self.sockets.poll_receive(cx, |from, _, datagram| {
+                // STUN and TURN never begin like this (RFC 9443, and "d" followed by a digit).
+                if let Some(relay) = relay
+                    && !krpc::looks_like_message(&datagram)
+                    && relay.on_datagram(now, &from, &datagram, outbox)
+                {
+                    return;
+                }
                 shared.on_datagram(now, from.remote, from.local_ip, &datagram);
             });
+            if let Some(relay) = relay {
+                relay.flush(outbox);
+            }
             if received == Received::Nothing {
                 return false;
             }
@@ -90,9 +121,8 @@ impl DhtSender {
     /// Returns whether there is more.
     pub(super) fn send(
         &mut self,
-        cx: &mut Context<'_>,
         shared: &DhtShared,
-        sockets: &mut Sockets,
+        mut send: impl FnMut(&Outgoing, &[u8]) -> SendState,
     ) -> bool {
         for _ in 0..SEND_ROUNDS {
             let Some(transmit) = self.unsent.take().or_else(|| shared.poll_transmit()) else {
@@ -107,7 +137,7 @@ impl DhtSender {
                     ..PathAddress::to(transmit.destination)
                 }),
             };
-            if sockets.poll_send(cx, &outgoing, &transmit.payload) == SendState::Full {
+            if send(&outgoing, &transmit.payload) == SendState::Full {
                 self.unsent = Some(transmit);
                 return false;
             }

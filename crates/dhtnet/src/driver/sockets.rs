@@ -1,5 +1,7 @@
 //! The UDP sockets: one for each family, batches in and out.
 
+mod single;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,6 +18,8 @@ use super::readiness::{More, Readable, Writable};
 use crate::core::Outgoing;
 use crate::core::path::{PathAddress, Via};
 use crate::error::BuildError;
+
+pub(super) use self::single::{Sender, SendsBatches, SingleSocket, Way};
 
 /// Socket buffers asked for, in bytes; the system may give less. At 1 GB/s this is 4 ms of data,
 /// about the time for which a busy machine keeps the driver from running.

@@ -7,7 +7,8 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::Driver;
-use super::sockets::{SendState, Sockets};
+use super::outlet::Outlet;
+use super::sockets::SendState;
 use crate::core::path::{PathAddress, Via};
 use crate::core::{Destinations, Outgoing};
 use crate::traversal::{Order, Sessions};
@@ -28,7 +29,7 @@ impl SessionSender {
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
-        (sessions, sockets): (&Sessions, &mut Sockets),
+        (sessions, outlet): (&Sessions, &mut Outlet),
     ) -> bool {
         for _ in 0..SEND_ROUNDS {
             let next = self.unsent.take().or_else(|| sessions.poll_transmit(now));
@@ -41,7 +42,7 @@ impl SessionSender {
                 ecn: None,
                 destinations: Destinations::One(to),
             };
-            if sockets.poll_send(cx, &outgoing, &payload) == SendState::Full {
+            if outlet.poll_send(cx, &outgoing, &payload) == SendState::Full {
                 self.unsent = Some((to, payload));
                 return false;
             }
@@ -67,7 +68,7 @@ impl Driver {
         while let Some(order) = sessions.poll_order() {
             match order {
                 Order::Open(number) => {
-                    let result = self.sockets.open_extra(number, true);
+                    let result = self.outlet.sockets.open_extra(number, true);
                     if let Err(error) = &result {
                         tracing::debug!(%error, "no further socket for punching");
                     }
@@ -75,16 +76,16 @@ impl Driver {
                     opened = true;
                 }
                 Order::Close(number) => {
-                    self.sockets.close_extra(number);
+                    self.outlet.sockets.close_extra(number);
                     let mut state = self.shared.lock();
                     state.core.on_via_gone(now, Via::Extra(number));
                 }
-                Order::Enlarge(number) => self.sockets.enlarge_extra(number),
+                Order::Enlarge(number) => self.outlet.sockets.enlarge_extra(number),
             }
         }
         let more = self
             .session_sender
-            .send(cx, now, (&sessions, &mut self.sockets));
+            .send(cx, now, (&sessions, &mut self.outlet));
         let mut found = false;
         while let Some(way) = sessions.poll_found() {
             let mut state = self.shared.lock();

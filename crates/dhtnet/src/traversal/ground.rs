@@ -1,6 +1,7 @@
 //! Where this device stands: its addresses of every kind, and what its NAT does.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use dhtnet_dht_core::Family;
 use dhtnet_nat_traversal::behavior::{Allocation, Mapping};
@@ -11,6 +12,7 @@ use crate::core::path::MAIN_V6;
 use crate::dht::Dht;
 use crate::interfaces;
 use crate::port_mapping::{Mappings, public_addresses};
+use crate::relays::{PathPreference, Relays};
 
 /// Ports for each report, within which all lie that a NAT counted one after the other.
 const CLOSE: usize = 4;
@@ -20,6 +22,8 @@ pub(crate) struct Ground {
     pub(crate) bound: Vec<SocketAddr>,
     pub(crate) dht: Dht,
     pub(crate) mappings: Option<Mappings>,
+    pub(crate) relays: Arc<Relays>,
+    pub(crate) preference: PathPreference,
 }
 
 /// The shared socket that sends to this address.
@@ -34,6 +38,9 @@ pub(crate) fn main_socket(address: &SocketAddr) -> SocketId {
 impl Ground {
     /// Own addresses, best first, each with its socket.
     pub(crate) fn candidates(&self) -> Vec<(Candidate, SocketId)> {
+        if self.preference == PathPreference::Relay {
+            return Vec::new();
+        }
         let hosts = interfaces::reachable(&self.bound);
         let hosts = hosts
             .into_iter()
@@ -46,7 +53,7 @@ impl Ground {
             .into_iter()
             .map(|address| Candidate::new(CandidateKind::Mapped, address));
         let seen = Family::ALL.into_iter().flat_map(|family| {
-            let mut seen = self.dht.observed(family);
+            let mut seen = self.seen(family);
             // The newest first: a port that was seen long ago may be another's now.
             seen.reverse();
             seen
@@ -57,9 +64,21 @@ impl Ground {
             .collect()
     }
 
+    /// Under which addresses nodes of the DHT see this device; nothing where they see the relay
+    /// that carries the DHT's datagrams.
+    fn seen(&self, family: Family) -> Vec<SocketAddr> {
+        if family == Family::V4 && !self.relays.reach().is_open() {
+            return Vec::new();
+        }
+        self.dht.observed(family)
+    }
+
     /// The NAT before the socket of IPv4, as nodes of the DHT see it from different networks.
     pub(crate) fn nat(&self) -> NatProfile {
-        let seen = self.dht.observed(Family::V4);
+        if self.preference == PathPreference::Relay {
+            return NatProfile::default();
+        }
+        let seen = self.seen(Family::V4);
         let own = interfaces::reachable(&self.bound);
         profile(&seen, &own)
     }

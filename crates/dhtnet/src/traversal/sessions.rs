@@ -1,19 +1,21 @@
 //! The sessions of a node, as its driver moves them: datagrams, time, sockets, and what was found.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use dhtnet_identity::DeviceId;
-use dhtnet_nat_traversal::candidate::SocketId;
-use dhtnet_nat_traversal::offer::{Offer, SessionId};
+use dhtnet_nat_traversal::candidate::{Added, Candidate, CandidateKind, SocketId, is_private};
+use dhtnet_nat_traversal::offer::{Offer, SessionId, Wish};
 use dhtnet_nat_traversal::path::PathId;
 use dhtnet_nat_traversal::punch::{Budget, Need};
 use dhtnet_nat_traversal::retry::Effort;
-use dhtnet_nat_traversal::session::{Event, Handled, Session, Transmit};
+use dhtnet_nat_traversal::session::{Event, Handled, PathKind, Session, Transmit};
 use tokio::sync::Notify;
 
-use crate::core::path::{FIRST_EXTRA, PathAddress, Route, Via};
+use crate::core::path::{FIRST_EXTRA, FIRST_RELAY, PathAddress, Route, Via};
+use crate::relays::{PathPreference, Relays};
 
 /// Sessions at the same time: a device is called by a few others at once, and each may hold a
 /// few hundred sockets for ten seconds.
@@ -28,6 +30,10 @@ const GRACE: Duration = Duration::from_secs(15);
 
 /// How often is looked whether a session is still of use.
 const TIDY: Duration = Duration::from_secs(5);
+
+/// Addresses of a peer that are admitted at relays, for one session: those of its candidates, and
+/// of those that come later as many again.
+const MAX_REMOTES: usize = 2 * dhtnet_nat_traversal::candidate::MAX_CANDIDATES;
 
 /// A path that works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,11 +54,12 @@ pub(crate) enum Order {
 }
 
 /// All sessions, and what they share.
-#[derive(Default)]
 pub(crate) struct Sessions {
     inner: Mutex<Inner>,
+    relays: Arc<Relays>,
+    preference: PathPreference,
     /// Told when a session is over.
-    ended: Arc<Notify>,
+    ended: Notify,
 }
 
 #[derive(Default)]
@@ -64,6 +71,7 @@ struct Inner {
     orders: VecDeque<Order>,
     found: VecDeque<Found>,
     next_tidy: Option<Instant>,
+    closed: bool,
 }
 
 struct Entry {
@@ -74,6 +82,10 @@ struct Entry {
     over: bool,
     /// Somebody waits for it.
     wanted: bool,
+    /// Allocations that it uses.
+    relays: BTreeSet<u16>,
+    /// Where the peer may send from, as it has told.
+    remotes: BTreeSet<IpAddr>,
 }
 
 /// Keeps a session going; when it is dropped, the session stays only for the sake of a
@@ -86,15 +98,7 @@ pub(crate) struct Call {
 impl Call {
     /// Waits until nothing more is tried.
     pub(crate) async fn over(&self) {
-        loop {
-            let ended = self.sessions.ended.clone().notified_owned();
-            tokio::pin!(ended);
-            ended.as_mut().enable();
-            if self.sessions.is_over(self.id) {
-                return;
-            }
-            ended.await;
-        }
+        self.sessions.over(self.id).await;
     }
 }
 
@@ -107,6 +111,24 @@ impl Drop for Call {
 }
 
 impl Sessions {
+    pub(crate) fn new(relays: Arc<Relays>, preference: PathPreference) -> Self {
+        Self {
+            inner: Mutex::default(),
+            relays,
+            preference,
+            ended: Notify::new(),
+        }
+    }
+
+    /// Whether what comes to this end of ours is looked at.
+    pub(crate) fn may_use(&self, via: Via) -> bool {
+        match self.preference {
+            PathPreference::Any => true,
+            PathPreference::Direct => !matches!(via, Via::Relay(_)),
+            PathPreference::Relay => matches!(via, Via::Relay(_)),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -115,7 +137,8 @@ impl Sessions {
     pub(crate) fn insert(self: &Arc<Self>, peer: DeviceId, session: Session) -> Option<Call> {
         let mut inner = self.lock();
         let id = session.id();
-        if inner.sessions.len() >= MAX_SESSIONS || inner.sessions.contains_key(&id) {
+        let full = inner.sessions.len() >= MAX_SESSIONS;
+        if full || inner.closed || inner.sessions.contains_key(&id) {
             return None;
         }
         let entry = Entry {
@@ -124,6 +147,8 @@ impl Sessions {
             found: None,
             over: false,
             wanted: true,
+            relays: BTreeSet::new(),
+            remotes: BTreeSet::new(),
         };
         inner.sessions.insert(id, entry);
         Some(Call {
@@ -132,16 +157,139 @@ impl Sessions {
         })
     }
 
-    fn is_over(&self, id: SessionId) -> bool {
+    /// Waits until nothing more is tried in a session.
+    pub(crate) async fn over(&self, id: SessionId) {
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            if self.is_over(id) {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// Waits until a session is of no use to anybody.
+    pub(crate) async fn gone(&self, id: SessionId) {
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            if !self.lock().sessions.contains_key(&id) {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// Whether nothing more is tried in a session.
+    pub(crate) fn is_over(&self, id: SessionId) -> bool {
         let inner = self.lock();
         inner.sessions.get(&id).is_none_or(|entry| entry.over)
     }
 
-    /// The peer's offer for a session of ours.
-    pub(crate) fn handle_offer(&self, now: Instant, id: SessionId, offer: Offer) {
-        if let Some(entry) = self.lock().sessions.get_mut(&id) {
-            entry.session.handle_offer(now, offer);
+    /// The offer for the peer of a session, as things are now.
+    pub(crate) fn offer(&self, id: SessionId, wish: Wish) -> Option<Offer> {
+        let inner = self.lock();
+        let entry = inner.sessions.get(&id)?;
+        Some(entry.session.offer(SystemTime::now(), wish))
+    }
+
+    /// Whether a session with this peer runs under this number.
+    pub(crate) fn has(&self, id: SessionId, peer: &DeviceId) -> bool {
+        let inner = self.lock();
+        inner.sessions.get(&id).is_some_and(|e| e.peer == *peer)
+    }
+
+    /// The peer's offer for a session of ours, the first or a later one.
+    pub(crate) fn handle_offer(&self, now: Instant, id: SessionId, mut offer: Offer) {
+        let mut inner = self.lock();
+        let Some(entry) = inner.sessions.get_mut(&id) else {
+            return;
+        };
+        if self.preference == PathPreference::Direct {
+            let relayed = |c: &Candidate| c.kind == CandidateKind::Relayed;
+            offer.candidates.retain(|candidate| !relayed(candidate));
         }
+        for candidate in &offer.candidates {
+            if entry.remotes.len() < MAX_REMOTES {
+                entry.remotes.insert(candidate.address.ip());
+            }
+        }
+        entry.session.handle_offer(now, offer);
+        for number in &entry.relays {
+            self.admit(now, *number, &entry.remotes);
+        }
+    }
+
+    /// Adds own addresses to a session. Returns whether one of them is new, and the peer is to be
+    /// told.
+    pub(crate) fn add_candidates(
+        &self,
+        id: SessionId,
+        candidates: Vec<(Candidate, SocketId)>,
+    ) -> bool {
+        let mut inner = self.lock();
+        let Some(entry) = inner.sessions.get_mut(&id) else {
+            return false;
+        };
+        let mut new = false;
+        for (candidate, socket) in candidates {
+            new |= entry.session.add_candidate(candidate, socket) == Added::New;
+        }
+        new
+    }
+
+    /// Gives an allocation to a session. Returns whether the peer is to be told.
+    pub(crate) fn add_relay(&self, now: Instant, id: SessionId, number: u16) -> bool {
+        let socket = SocketId(FIRST_RELAY + number);
+        let relayed = self.relays.relayed(number).into_iter();
+        let relayed = relayed.map(|at| (Candidate::new(CandidateKind::Relayed, at), socket));
+        let new = self.add_candidates(id, relayed.collect());
+        if let Some(entry) = self.lock().sessions.get_mut(&id) {
+            entry.relays.insert(number);
+            self.admit(now, number, &entry.remotes);
+        }
+        new
+    }
+
+    /// Admits a peer's addresses at a relay: those that it can reach.
+    fn admit(&self, now: Instant, number: u16, remotes: &BTreeSet<IpAddr>) {
+        let relayed = self.relays.relayed(number);
+        for remote in remotes {
+            let fits = |own: &SocketAddr| {
+                own.is_ipv4() == remote.is_ipv4() && (is_private(own.ip()) || !is_private(*remote))
+            };
+            if relayed.iter().any(fits) {
+                self.relays.admit(now, number, *remote);
+            }
+        }
+    }
+
+    /// Whether a session uses this allocation.
+    pub(crate) fn uses_relay(&self, number: u16) -> bool {
+        let inner = self.lock();
+        let mut all = inner.sessions.values();
+        all.any(|entry| entry.relays.contains(&number))
+    }
+
+    /// An allocation has ended, and the paths through it with it.
+    pub(crate) fn on_relay_gone(&self, now: Instant, number: u16) {
+        for entry in self.lock().sessions.values_mut() {
+            entry.relays.remove(&number);
+            entry.session.remove_socket(SocketId(FIRST_RELAY + number));
+        }
+        self.settle(now);
+    }
+
+    /// Ends all sessions and takes no further ones.
+    pub(crate) fn close(&self) {
+        let mut inner = self.lock();
+        inner.closed = true;
+        inner.sessions.clear();
+        drop(inner);
+        self.ended.notify_waiters();
     }
 
     /// Whether a session towards this peer is still at work.
@@ -222,8 +370,12 @@ impl Sessions {
             })
             .map(|(id, _)| *id)
             .collect();
+        let some_ended = !gone.is_empty();
         for id in gone {
             inner.remove(id);
+        }
+        if some_ended {
+            self.ended.notify_waiters();
         }
         inner.next_tidy = (!inner.sessions.is_empty()).then_some(now + TIDY);
     }
@@ -303,6 +455,9 @@ impl Sessions {
                     } => {
                         tracing::debug!(peer = %entry.peer.short(), %remote, ?round_trip, %kind, "a path works");
                         entry.found.get_or_insert(now);
+                        if kind == PathKind::Relayed && self.preference == PathPreference::Direct {
+                            continue;
+                        }
                         let path = PathAddress::from(PathId { socket, remote });
                         if let Via::Extra(number) = path.via {
                             inner.orders.push_back(Order::Enlarge(number));

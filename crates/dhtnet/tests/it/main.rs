@@ -7,4 +7,5 @@ mod dht;
 mod dht_state;
 mod pair;
 mod policy;
+mod relay_server;
 mod shutdown;

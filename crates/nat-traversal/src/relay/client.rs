@@ -12,9 +12,10 @@ use turn_server_proto::server::TurnServer;
 use turn_server_proto::types::prelude::DelayedTransmitBuild;
 use turn_server_proto::types::{AddressFamily, Instant as InnerInstant, TransportType};
 
+use super::gate::Proven;
 use super::quota::Bucket;
 use super::wire::Parsed;
-use super::{Family, Limits, NoSocket, REALM, REQUESTS_PER_SECOND, StreamId};
+use super::{Family, Limits, NoSocket, REQUESTS_PER_SECOND, StreamId};
 use crate::stun::{IntegrityKey, TransactionId};
 
 /// How long a client may go without an allocation: he has shown his password and should ask again
@@ -91,16 +92,17 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// `password` belongs to `id` and `key` to both.
+    /// `realm` is that of the relay.
     pub(super) fn new(
         now: Instant,
         (listen, address): (SocketAddr, SocketAddr),
-        (id, key): (DeviceId, IntegrityKey),
-        password: &str,
+        proven: Proven,
+        realm: &str,
         limits: &Limits,
     ) -> Self {
-        let mut machine = TurnServer::new(TransportType::Udp, listen, REALM.to_owned());
-        machine.add_user(id.to_string(), password.to_owned());
+        let Proven { id, key, password } = proven;
+        let mut machine = TurnServer::new(TransportType::Udp, listen, realm.to_owned());
+        machine.add_user(id.to_string(), password.as_str().to_owned());
         Self {
             id,
             key,

@@ -8,8 +8,12 @@ use rand_core::Rng;
 use zeroize::Zeroizing;
 
 use super::quota::Bucket;
-use super::wire::{Nonces, Parsed, code, kind, long_term_key, refusal};
-use super::{CHALLENGES_PER_SECOND, DERIVATIONS_PER_SECOND};
+use super::realm::realm;
+use super::wire::{Nonces, Parsed, Shown, code, kind, long_term_key, refusal};
+use super::{
+    CHALLENGE_LEN, CHALLENGES_PER_SECOND, DERIVATIONS_PER_SECOND, LONG_CHALLENGES_PER_SECOND,
+    MAX_AMPLIFICATION,
+};
 use crate::stun::{IntegrityKey, verify};
 
 /// A device that knows its password here, and receives at its address.
@@ -30,19 +34,28 @@ pub(super) enum NotProven {
 #[derive(Debug)]
 pub(super) struct Gate {
     key: DeviceKey,
+    realm: String,
     nonces: Nonces,
     challenges: Bucket,
+    long_challenges: Bucket,
     derivations: Bucket,
 }
 
 impl Gate {
     pub(super) fn new(now: Instant, key: DeviceKey, rng: &mut impl Rng) -> Self {
         Self {
+            realm: realm(&key.id()),
             key,
             nonces: Nonces::new(now, rng),
             challenges: Bucket::new(now, CHALLENGES_PER_SECOND),
+            long_challenges: Bucket::new(now, LONG_CHALLENGES_PER_SECOND),
             derivations: Bucket::new(now, DERIVATIONS_PER_SECOND),
         }
+    }
+
+    /// The realm of this relay.
+    pub(super) fn realm(&self) -> &str {
+        &self.realm
     }
 
     /// Whether this request proves a device. The cheap conditions come first, and the address
@@ -71,7 +84,9 @@ impl Gate {
             return Err(NotProven::Silence);
         }
         let password = self.key.password_of_client(&id);
-        match long_term_key(username, &password).filter(|key| verify(frame, key).is_ok()) {
+        match long_term_key(username, &self.realm, &password)
+            .filter(|key| verify(frame, key).is_ok())
+        {
             Some(key) => Ok(Proven { id, key, password }),
             None => Err(self.not_proven(now, from, parsed, code::UNAUTHENTICATED)),
         }
@@ -96,11 +111,13 @@ impl Gate {
         parsed: &Parsed<'_>,
         code: u16,
     ) -> Option<Vec<u8>> {
-        if !self.may_answer(now) {
+        let is_long = CHALLENGE_LEN > MAX_AMPLIFICATION * parsed.len;
+        if is_long && !self.long_challenges.take(now, 1) || !self.may_answer(now) {
             return None;
         }
         let nonce = self.nonces.issue(now, from);
-        refusal((parsed.method, parsed.id), code, Some(&nonce), None)
+        let shown = Shown::Challenge(&self.realm, &nonce);
+        refusal((parsed.method, parsed.id), code, shown)
     }
 
     /// Counts one answer to somebody unknown.

@@ -1,7 +1,7 @@
 //! The relay: strangers, clients, quotas.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -9,25 +9,23 @@ use dhtnet_identity::{DeviceId, DeviceKey};
 use rand_core::Rng;
 
 use super::client::{Asked, Client, Link, Output, Wish};
-use super::gate::{Gate, NotProven, Proven};
+use super::gate::{Gate, NotProven};
 use super::judge::{Reach, Verdict, judge, transport_reason};
 use super::quota::Bucket;
-use super::wire::{Class, Parsed, code, kind, kind_of, method, refusal};
+use super::streams::Streams;
+use super::wire::{Class, Parsed, Shown, code, kind, kind_of, method, refusal};
 use super::{
     Action, Admission, Config, MAX_CLIENTS, MAX_PAYLOAD, MAX_STREAMS, NoSocket, SocketRequest,
     StreamId,
 };
 use crate::stun::{IntegrityKey, Message, Ownership, is_stun, respond, verify};
-use crate::turn::{Framer, StreamError, channel_payload_len, padded};
+use crate::turn::{channel_payload_len, padded};
 
 /// Bytes of the longest frame of a client: a payload, and the headers of a Send indication.
 const MAX_FRAME: usize = MAX_PAYLOAD + 64;
 
 /// Bytes of the longest request. A full one has less than 400.
 const MAX_REQUEST: usize = 1000;
-
-/// How long a stream may be open without an allocation.
-const STREAM_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Silence after which an allocation gives way to another one of the same device. Two keepalives
 /// of [`turn::KEEPALIVE`](crate::turn::KEEPALIVE) are then missing.
@@ -46,13 +44,6 @@ pub struct Stats {
     pub refused: u64,
 }
 
-#[derive(Debug)]
-struct Stream {
-    address: SocketAddr,
-    framer: Framer,
-    opened: Instant,
-}
-
 /// A relay. See the [module](super).
 pub struct Relay {
     config: Config,
@@ -60,7 +51,7 @@ pub struct Relay {
     admission: Admission,
     bytes: Bucket,
     clients: BTreeMap<Link, Client>,
-    streams: BTreeMap<StreamId, Stream>,
+    streams: Streams,
     by_relayed: BTreeMap<SocketAddr, Link>,
     next_request: u64,
     actions: VecDeque<Action>,
@@ -92,7 +83,7 @@ impl Relay {
             config,
             admission,
             clients: BTreeMap::new(),
-            streams: BTreeMap::new(),
+            streams: Streams::default(),
             by_relayed: BTreeMap::new(),
             next_request: 0,
             actions: VecDeque::new(),
@@ -130,33 +121,30 @@ impl Relay {
         Ownership::Ours
     }
 
-    /// A stream was accepted. `false` when there are [`MAX_STREAMS`]: it is to be closed.
+    /// A stream was accepted. When there are [`MAX_STREAMS`], one without an allocation makes
+    /// room: the oldest of the host that has the most of them. `false` when all have one: the new
+    /// stream is to be closed.
     #[must_use]
     pub fn handle_connected(&mut self, now: Instant, stream: StreamId, from: SocketAddr) -> bool {
         if self.streams.len() >= MAX_STREAMS {
-            return false;
+            let clients = &self.clients;
+            let is_idle = |stream| !clients.contains_key(&Link::Stream(stream));
+            let Some(idle) = self.streams.least_wanted(is_idle) else {
+                return false;
+            };
+            self.streams.remove(idle);
+            self.actions.push_back(Action::Disconnect { stream: idle });
         }
-        self.streams.insert(
-            stream,
-            Stream {
-                address: from,
-                framer: Framer::default(),
-                opened: now,
-            },
-        );
+        self.streams.insert(now, stream, from);
         true
     }
 
     /// Takes bytes of a stream. One that does not speak TURN is disconnected.
     pub fn handle_stream(&mut self, now: Instant, stream: StreamId, bytes: &[u8]) {
-        if let Some(found) = self.streams.get_mut(&stream) {
-            found.framer.push(bytes);
-        }
-        while let Some(found) = self.streams.get_mut(&stream) {
-            let frame: Result<Option<Vec<u8>>, StreamError> = found.framer.next(MAX_FRAME);
-            let from = found.address;
-            match frame {
-                Ok(Some(frame)) => self.on_frame(now, (Link::Stream(stream), from), &frame),
+        self.streams.push(stream, bytes);
+        loop {
+            match self.streams.next_frame(stream, MAX_FRAME) {
+                Ok(Some((from, frame))) => self.on_frame(now, (Link::Stream(stream), from), &frame),
                 Ok(None) => return,
                 Err(_) => {
                     self.handle_disconnected(stream);
@@ -168,7 +156,7 @@ impl Relay {
 
     /// A stream ended; its allocation ends with it.
     pub fn handle_disconnected(&mut self, stream: StreamId) {
-        self.streams.remove(&stream);
+        self.streams.remove(stream);
         self.remove(Link::Stream(stream));
     }
 
@@ -241,16 +229,9 @@ impl Relay {
         for link in due {
             self.drive(now, link);
         }
-        let idle: Vec<StreamId> = self
-            .streams
-            .iter()
-            .filter(|(stream, found)| {
-                now >= found.opened + STREAM_PATIENCE
-                    && !self.clients.contains_key(&Link::Stream(**stream))
-            })
-            .map(|(stream, _)| *stream)
-            .collect();
-        for stream in idle {
+        let clients = &self.clients;
+        let is_idle = |stream| !clients.contains_key(&Link::Stream(stream));
+        for stream in self.streams.overdue(now, is_idle) {
             self.handle_disconnected(stream);
             self.actions.push_back(Action::Disconnect { stream });
         }
@@ -265,12 +246,13 @@ impl Relay {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let clients = self.clients.values().map(|client| client.wake);
-        let streams = self
-            .streams
-            .iter()
-            .filter(|(stream, _)| !self.clients.contains_key(&Link::Stream(**stream)))
-            .map(|(_, found)| found.opened + STREAM_PATIENCE);
-        clients.chain(streams).min()
+        let is_idle = |stream| !self.clients.contains_key(&Link::Stream(stream));
+        clients.chain(self.streams.due(is_idle)).min()
+    }
+
+    /// The relay's own addresses have changed: see [`Config::own`].
+    pub fn set_own(&mut self, own: Vec<IpAddr>) {
+        self.config.own = own;
     }
 
     /// Clients at this moment.
@@ -331,13 +313,13 @@ impl Relay {
             Err(NotProven::Challenge(answer)) => return self.send(link, answer),
             Err(NotProven::Silence) => return,
         };
-        let Proven { id, key, password } = proven;
-        self.make_room(now, &id);
-        if let Some(code) = self.reason_against(&id, parsed) {
-            return self.refuse(link, parsed, code, &key);
+        self.make_room(now, &proven.id);
+        if let Some(code) = self.reason_against(&proven.id, parsed) {
+            return self.refuse(link, parsed, code, &proven.key);
         }
         let addresses = (self.config.listen, from);
-        let client = Client::new(now, addresses, (id, key), &password, &self.config.limits);
+        let realm = self.gate.realm();
+        let client = Client::new(now, addresses, proven, realm, &self.config.limits);
         self.clients.insert(link, client);
         self.forward(now, link, frame);
     }
@@ -353,7 +335,7 @@ impl Relay {
         if let Some((&link, _)) = oldest.filter(|(_, client)| now >= client.heard + ABANDONED) {
             self.remove(link);
             if let Link::Stream(stream) = link {
-                self.streams.remove(&stream);
+                self.streams.remove(stream);
                 self.actions.push_back(Action::Disconnect { stream });
             }
         }
@@ -562,7 +544,7 @@ impl Relay {
 
     fn refuse(&mut self, link: Link, parsed: &Parsed<'_>, code: u16, key: &IntegrityKey) {
         self.stats.refused += 1;
-        if let Some(answer) = refusal((parsed.method, parsed.id), code, None, Some(key)) {
+        if let Some(answer) = refusal((parsed.method, parsed.id), code, Shown::Signed(key)) {
             self.send(link, answer);
         }
     }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use data_encoding::BASE64URL_NOPAD as BASE64;
 use hmac::{Hmac, KeyInit, Mac};
 use rand_core::Rng;
 use sha1::Sha1;
@@ -13,7 +14,6 @@ use stun_rs::{
 };
 use subtle::ConstantTimeEq;
 
-use super::REALM;
 use crate::stun::{IntegrityKey, RawAttribute, TransactionId, is_stun, walk};
 
 /// Methods (RFC 8656 section 17).
@@ -66,6 +66,8 @@ pub(super) struct Parsed<'a> {
     pub(super) class: Class,
     pub(super) method: u16,
     pub(super) id: TransactionId,
+    /// Bytes of the whole message.
+    pub(super) len: usize,
     attributes: Vec<RawAttribute<'a>>,
 }
 
@@ -79,6 +81,7 @@ impl<'a> Parsed<'a> {
             class,
             method,
             id: TransactionId::from_bytes(frame.get(8..20)?.try_into().ok()?),
+            len: frame.len(),
             attributes: walk(frame)?,
         })
     }
@@ -147,33 +150,43 @@ fn xored_address(value: &[u8], id: TransactionId) -> Option<SocketAddr> {
 
 /// The key of a long-term credential (RFC 8489 section 9.2.2). `None` when the name or password
 /// cannot be one.
-pub(super) fn long_term_key(username: &str, password: &str) -> Option<IntegrityKey> {
+pub(super) fn long_term_key(username: &str, realm: &str, password: &str) -> Option<IntegrityKey> {
     let md5 = Algorithm::from(AlgorithmId::MD5);
-    let key = HMACKey::new_long_term(username, REALM, password, md5).ok()?;
+    let key = HMACKey::new_long_term(username, realm, password, md5).ok()?;
     Some(IntegrityKey::new(key))
 }
 
-/// A refusal: with a nonce it asks for credentials and is not signed, with a key it is.
+/// What a refusal shows beside its code.
+#[derive(Clone, Copy)]
+pub(super) enum Shown<'a> {
+    /// It asks for credentials, with this realm and nonce.
+    Challenge(&'a str, &'a str),
+    /// It is signed.
+    Signed(&'a IntegrityKey),
+}
+
+/// The answer that refuses a request.
 pub(super) fn refusal(
     (method, id): (u16, TransactionId),
     code: u16,
-    nonce: Option<&str>,
-    key: Option<&IntegrityKey>,
+    shown: Shown<'_>,
 ) -> Option<Vec<u8>> {
     let method = MessageMethod::try_from(method).ok()?;
     let code = stun_rs::ErrorCode::new(code, "").ok()?;
     let mut message = StunMessageBuilder::new(method, MessageClass::ErrorResponse)
         .with_transaction_id(stun_rs::TransactionId::from(id.as_bytes()))
         .with_attribute(ErrorCode::new(code));
-    if let Some(nonce) = nonce {
-        message = message
-            .with_attribute(Realm::new(REALM).ok()?)
-            .with_attribute(Nonce::new(nonce).ok()?);
-    }
-    if let Some(key) = key {
-        message = message.with_attribute(MessageIntegrity::new(key.encoding().clone()));
-    }
-    let message = message.with_attribute(Fingerprint::default()).build();
+    message = match shown {
+        // Without a fingerprint: nothing else on this port looks like it, and an answer to a
+        // stranger is to be short.
+        Shown::Challenge(realm, nonce) => message
+            .with_attribute(Realm::new(realm).ok()?)
+            .with_attribute(Nonce::new(nonce).ok()?),
+        Shown::Signed(key) => message
+            .with_attribute(MessageIntegrity::new(key.encoding().clone()))
+            .with_attribute(Fingerprint::default()),
+    };
+    let message = message.build();
     let mut bytes = [0; 256];
     let len = MessageEncoder::default()
         .encode(&mut bytes, &message)
@@ -192,8 +205,11 @@ pub(super) struct Nonces {
 /// How long one is taken: a few round trips and retransmissions.
 const NONCE_LIFETIME: Duration = Duration::from_secs(60);
 
-/// Bytes of its tag: 80 bits, to be guessed within a minute.
-const NONCE_TAG_LEN: usize = 10;
+/// Bytes of its tag: 72 bits, to be guessed within a minute.
+const NONCE_TAG_LEN: usize = 9;
+
+/// Bytes of its time, in seconds: it need not last longer than a nonce, and is to be short.
+const NONCE_TIME_LEN: usize = 3;
 
 impl Nonces {
     pub(super) fn new(now: Instant, rng: &mut impl Rng) -> Self {
@@ -207,15 +223,18 @@ impl Nonces {
     }
 
     pub(super) fn is_valid(&self, now: Instant, from: SocketAddr, nonce: &str) -> bool {
-        let issued = nonce
-            .get(..8)
-            .and_then(|seconds| u32::from_str_radix(seconds, 16).ok());
-        let Some(issued) = issued else {
+        let decoded = BASE64.decode(nonce.as_bytes()).ok();
+        let issued = decoded.as_ref().and_then(|bytes| bytes.first_chunk());
+        let Some(&[high, middle, low]) = issued else {
             return false;
         };
-        let age = self.seconds(now).checked_sub(issued);
-        age.is_some_and(|age| u64::from(age) <= NONCE_LIFETIME.as_secs())
-            && bool::from(self.spell(issued, from).as_bytes().ct_eq(nonce.as_bytes()))
+        let now = self.seconds(now);
+        // What is missing of the time is that of the last minutes.
+        let age = (now.wrapping_sub(u32::from_be_bytes([0, high, middle, low]))) & 0x00ff_ffff;
+        now.checked_sub(age).is_some_and(|issued| {
+            u64::from(age) <= NONCE_LIFETIME.as_secs()
+                && bool::from(self.spell(issued, from).as_bytes().ct_eq(nonce.as_bytes()))
+        })
     }
 
     fn seconds(&self, now: Instant) -> u32 {
@@ -232,11 +251,9 @@ impl Nonces {
         }
         mac.update(&address.port().to_be_bytes());
         let tag = mac.finalize().into_bytes();
-        let mut nonce = format!("{seconds:08x}");
-        for byte in &tag[..NONCE_TAG_LEN] {
-            nonce.push_str(&format!("{byte:02x}"));
-        }
-        nonce
+        let mut nonce = seconds.to_be_bytes()[4 - NONCE_TIME_LEN..].to_vec();
+        nonce.extend(&tag[..NONCE_TAG_LEN]);
+        BASE64.encode(&nonce)
     }
 }
 
@@ -257,7 +274,7 @@ mod tests {
         let later = begin + Duration::from_secs(100);
         let address: SocketAddr = "192.0.2.1:5".parse().unwrap();
         let nonce = nonces.issue(later, address);
-        assert_eq!(nonce.len(), 28);
+        assert_eq!(nonce.len(), 16);
         let valid = |at, from: &str, nonce: &str| nonces.is_valid(at, from.parse().unwrap(), nonce);
         assert!(valid(later, "192.0.2.1:5", &nonce));
         assert!(valid(later + NONCE_LIFETIME, "192.0.2.1:5", &nonce));
@@ -266,15 +283,18 @@ mod tests {
         assert!(!valid(begin, "192.0.2.1:5", &nonce), "it is of the future");
         assert!(!valid(later, "192.0.2.1:6", &nonce));
         assert!(!valid(later, "192.0.2.2:5", &nonce));
-        for wrong in [
-            "",
-            "0000006",
-            "é0000000",
-            &nonce[..27],
-            &format!("{nonce}0"),
-        ] {
+        for wrong in ["", "AABk", "éAABkAAAA", &nonce[..15], &format!("{nonce}A")] {
             assert!(!valid(later, "192.0.2.1:5", wrong), "{wrong}");
         }
+        // When its 24 bits of time come round it does not hold again.
+        let again = later + Duration::from_secs(1 << 24);
+        assert!(!valid(again, "192.0.2.1:5", &nonce));
+        let renewed = nonces.issue(again, address);
+        assert!(valid(
+            again + Duration::from_secs(9),
+            "192.0.2.1:5",
+            &renewed
+        ));
         let another = Nonces::new(begin, &mut ChaCha20Rng::seed_from_u64(2));
         assert!(!another.is_valid(later, address, &nonce));
     }

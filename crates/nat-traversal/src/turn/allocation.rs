@@ -14,7 +14,7 @@ use turn_client_proto::types::{AddressFamily, Instant as InnerInstant, TurnCrede
 use turn_client_proto::udp::TurnClientUdp;
 
 use super::error::{AllocationError, PermitError, SendError, StreamError};
-use super::framing::{Framer, padded};
+use super::framing::{Framer, pad, padded};
 use super::liveness::{Due, Liveness};
 use super::{Config, Families, GIVE_UP, Link, MAX_CHANNELS, MAX_PAYLOAD, MAX_PERMISSIONS};
 use crate::stun::{BindingRequest, TransactionId, Transmit, is_stun, refusal_code};
@@ -202,6 +202,17 @@ impl Allocation {
         peer: SocketAddr,
         payload: &[u8],
     ) -> Result<Transmit, SendError> {
+        let frame = self.wrap(now, peer, payload)?.build();
+        self.liveness.on_sent(now);
+        Ok(self.transmit(frame))
+    }
+
+    fn wrap<'a>(
+        &mut self,
+        now: Instant,
+        peer: SocketAddr,
+        payload: &'a [u8],
+    ) -> Result<impl DelayedTransmitBuild + use<'a>, SendError> {
         if self.state != State::Ready {
             return Err(SendError::NoAllocation);
         }
@@ -220,8 +231,31 @@ impl Allocation {
             .send_to(transport, peer, payload, at)
             .map_err(|_| SendError::NoPermission)?
             .ok_or(SendError::NoAllocation)?;
+        Ok(built.data)
+    }
+
+    /// As [`send_to`](Self::send_to), written to the end of `out`: nothing is allocated where it
+    /// has room.
+    ///
+    /// # Errors
+    /// [`SendError`]; `out` is then as before.
+    pub fn send_into(
+        &mut self,
+        now: Instant,
+        (peer, payload): (SocketAddr, &[u8]),
+        out: &mut Vec<u8>,
+    ) -> Result<(), SendError> {
+        let built = self.wrap(now, peer, payload)?;
+        let start = out.len();
+        let len = built.len();
+        out.resize(start + len, 0);
+        let written = built.write_into(&mut out[start..]);
+        out.truncate(start + written);
+        if self.link == Link::Stream {
+            pad(out, start);
+        }
         self.liveness.on_sent(now);
-        Ok(self.transmit(built.data.build()))
+        Ok(())
     }
 
     /// Takes a datagram from the one socket.

@@ -63,10 +63,16 @@ impl Framer {
 
 /// A frame as it goes into a stream: ChannelData is padded to a multiple of four.
 pub(crate) fn padded(mut frame: Vec<u8>) -> Vec<u8> {
-    if frame.first().is_some_and(|first| first >> 6 == 0b01) {
-        frame.resize(frame.len().next_multiple_of(4), 0);
-    }
+    pad(&mut frame, 0);
     frame
+}
+
+/// The same for the frame that begins at `start` and ends with `bytes`.
+pub(crate) fn pad(bytes: &mut Vec<u8>, start: usize) {
+    if bytes.get(start).is_some_and(|first| first >> 6 == 0b01) {
+        let len = (bytes.len() - start).next_multiple_of(4);
+        bytes.resize(start + len, 0);
+    }
 }
 
 /// Bytes of payload of ChannelData (RFC 8656 section 12.4), if this is that and whole.

@@ -4,15 +4,16 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use dhtnet_nat_traversal::relay::{
-    Action, CHALLENGES_PER_SECOND, Limits, MAX_PAYLOAD, MAX_STREAMS, Peers, Relay, StreamId,
+    self, Action, CHALLENGE_LEN, CHALLENGES_PER_SECOND, LONG_CHALLENGES_PER_SECOND, Limits,
+    MAX_AMPLIFICATION, MAX_PAYLOAD, MAX_STREAMS, Peers, Relay, StreamId,
 };
 use dhtnet_nat_traversal::stun::Ownership;
-use dhtnet_nat_traversal::turn::{AllocationError, Event, Families};
+use dhtnet_nat_traversal::turn::{self, Allocation, AllocationError, Event, Families};
 use proptest::prelude::*;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
-use crate::relay_world::{World, address, client_key, config, ip, relay_key};
+use crate::relay_world::{World, address, client_key, config, ip, relay_address, relay_key};
 
 const PEER: &str = "192.0.2.77:7000";
 
@@ -311,32 +312,66 @@ fn the_answer_with_the_address_is_given_again_when_it_was_lost() {
     assert_eq!(world.sockets.len(), 1);
 }
 
+/// An Allocate request of a stranger, of 28 bytes or padded by an attribute that is ignored.
+fn strangers_request(rng: &mut ChaCha20Rng, padding: u8) -> Vec<u8> {
+    let mut request = vec![0, 3, 0, 8 + padding, 0x21, 0x12, 0xa4, 0x42];
+    request.extend((0..12).map(|_| rng.next_u32() as u8));
+    request.extend([0, 0x19, 0, 4, 17, 0, 0, 0]);
+    if padding > 0 {
+        request.extend([0x80, 0x22, 0, padding - 4]);
+        request.extend(vec![b'x'; usize::from(padding) - 4]);
+    }
+    request
+}
+
 #[test]
 fn strangers_leave_no_trace_and_get_a_bounded_number_of_answers() {
+    // Of 39 bytes or more each is answered by less than three times as much.
+    for (padding, expected) in [
+        (12, CHALLENGES_PER_SECOND),
+        (8, LONG_CHALLENGES_PER_SECOND),
+        (0, LONG_CHALLENGES_PER_SECOND),
+    ] {
+        let mut world = World::new(Limits::default());
+        let mut rng = ChaCha20Rng::seed_from_u64(3);
+        let mut answers = 0;
+        for n in 0..10_000_u32 {
+            let from = SocketAddr::from((n.to_be_bytes(), 1000));
+            let request = strangers_request(&mut rng, padding);
+            let ours = world.relay.handle_datagram(world.now, from, &request);
+            assert_eq!(ours, Ownership::Ours);
+            while let Some(Action::Send { to, payload }) = world.relay.poll_action() {
+                assert_eq!(to, from);
+                assert_eq!(payload.len(), CHALLENGE_LEN);
+                let is_long = payload.len() > MAX_AMPLIFICATION * request.len();
+                assert_eq!(is_long, padding < 12);
+                answers += 1;
+            }
+        }
+        assert_eq!(answers, expected);
+        assert_eq!(world.relay.clients(), 0);
+        assert_eq!(world.relay.poll_timeout(), None);
+    }
+}
+
+#[test]
+fn our_own_clients_ask_with_enough_to_be_answered() {
     let mut world = World::new(Limits::default());
     let mut rng = ChaCha20Rng::seed_from_u64(3);
-    let allocate = |rng: &mut ChaCha20Rng| {
-        let mut request = vec![0, 3, 0, 8, 0x21, 0x12, 0xa4, 0x42];
-        request.extend((0..12).map(|_| rng.next_u32() as u8));
-        request.extend([0, 0x19, 0, 4, 17, 0, 0, 0]);
-        request
+    let config = turn::Config::new(relay_address(), "somebody", "password");
+    let mut allocation = Allocation::new(world.now, &config, &mut rng);
+    let request = allocation.poll_transmit().unwrap().payload;
+    let from = address("203.0.113.5:1");
+    world.relay.handle_datagram(world.now, from, &request);
+    let Some(Action::Send { payload, .. }) = world.relay.poll_action() else {
+        panic!("no answer")
     };
-    let (mut answers, mut answered) = (0, 0);
-    for n in 0..10_000_u32 {
-        let from = SocketAddr::from((n.to_be_bytes(), 1000));
-        let request = allocate(&mut rng);
-        let ours = world.relay.handle_datagram(world.now, from, &request);
-        assert_eq!(ours, Ownership::Ours);
-        while let Some(Action::Send { to, payload }) = world.relay.poll_action() {
-            assert_eq!(to, from);
-            answers += 1;
-            answered += payload.len();
-        }
-    }
-    assert_eq!(answers, CHALLENGES_PER_SECOND);
-    assert!(answered <= 130 * CHALLENGES_PER_SECOND as usize);
-    assert_eq!(world.relay.clients(), 0);
-    assert_eq!(world.relay.poll_timeout(), None);
+    assert!(payload.len() <= MAX_AMPLIFICATION * request.len());
+    let realm = relay::realm(&relay_key().id());
+    let shown = payload
+        .windows(realm.len())
+        .any(|at| at == realm.as_bytes());
+    assert!(shown, "who knows the address alone learns the id");
 }
 
 #[test]
@@ -364,14 +399,16 @@ fn a_flood_of_strangers_does_not_starve_clients() {
 }
 
 #[test]
-fn streams_are_accepted_up_to_the_bound_and_closed_when_nothing_comes() {
+fn streams_that_say_nothing_are_held_up_to_the_bound_and_closed_in_the_end() {
     let mut world = World::new(Limits::default());
     let from = address("203.0.113.5:1");
     for n in 0..=MAX_STREAMS {
-        let accepted = world
-            .relay
-            .handle_connected(world.now, StreamId(n as u64), from);
-        assert_eq!(accepted, n < MAX_STREAMS);
+        let stream = StreamId(n as u64);
+        assert!(world.relay.handle_connected(world.now, stream, from));
+        let expected = (n == MAX_STREAMS).then_some(Action::Disconnect {
+            stream: StreamId(0),
+        });
+        assert_eq!(world.relay.poll_action(), expected);
     }
     let until = world.relay.poll_timeout().unwrap();
     assert_eq!(until - world.now, Duration::from_secs(30));
@@ -381,6 +418,51 @@ fn streams_are_accepted_up_to_the_bound_and_closed_when_nothing_comes() {
         .count();
     assert_eq!(closed, MAX_STREAMS);
     assert_eq!(world.relay.poll_timeout(), None);
+}
+
+#[test]
+fn who_opens_many_streams_takes_the_places_from_himself() {
+    let mut world = World::new(Limits::default());
+    let good = world.client_over_stream(1);
+    let quiet = StreamId(1_000_000);
+    let elsewhere = address("192.0.2.9:9");
+    assert!(world.relay.handle_connected(world.now, quiet, elsewhere));
+    for n in 0..3 * MAX_STREAMS as u64 {
+        let from = SocketAddr::new(ip("192.0.2.1"), n as u16);
+        let stream = StreamId(10_000 + n);
+        assert!(world.relay.handle_connected(world.now, stream, from));
+        while let Some(action) = world.relay.poll_action() {
+            let Action::Disconnect { stream } = action else {
+                panic!("{action:?}")
+            };
+            assert!((10_000..quiet.0).contains(&stream.0), "{stream:?}");
+        }
+    }
+    world.allocated(good);
+}
+
+#[test]
+fn no_stream_is_taken_when_all_places_have_allocations() {
+    let mut world = World::new(Limits {
+        clients: MAX_STREAMS,
+        ..Limits::default()
+    });
+    // A device may have three. Each is challenged twice, and challenges are bounded in a second.
+    let clients: Vec<usize> = (0..MAX_STREAMS)
+        .map(|n| {
+            if n % 64 == 63 {
+                world.run(Duration::from_secs(1));
+            }
+            world.client_over_stream((n / 3) as u8)
+        })
+        .collect();
+    world.run(Duration::from_secs(2));
+    assert_eq!(world.relay.clients(), clients.len());
+    let from = address("192.0.2.9:9");
+    let another = world
+        .relay
+        .handle_connected(world.now, StreamId(10_000), from);
+    assert!(!another);
 }
 
 #[test]

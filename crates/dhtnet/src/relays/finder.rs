@@ -1,0 +1,311 @@
+//! Which relay is used: those of the configuration first, in their order, then those that
+//! announce themselves in the DHT.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use rand_chacha::ChaCha20Rng;
+use rand_core::Rng;
+
+use super::{Login, PathPreference, RelayError, RelayTransport, Relays, Target, TurnServer};
+use crate::dht::Dht;
+use crate::state::Shared;
+
+/// Relays from the DHT that are tried, one after the other: each costs at most
+/// [`GIVE_UP`](dhtnet_nat_traversal::turn::GIVE_UP) twice, and a call lasts half a minute.
+const MAX_FOUND_TRIED: usize = 3;
+
+/// Addresses of one configured host that are tried.
+const MAX_ADDRESSES: usize = 4;
+
+/// How long a relay that refused or was silent is not asked again.
+pub(crate) const REFUSAL_MEMORY: Duration = Duration::from_secs(60);
+
+/// Relays whose refusal is remembered; the oldest is forgotten.
+const MAX_REMEMBERED: usize = 64;
+
+/// Relays from the DHT among which some are chosen.
+const MAX_FOUND: usize = 64;
+
+/// How long relays are collected from the DHT: most of a lookup's answers come within a second,
+/// and a call should not wait for those of nodes that are gone.
+const LOOKUP_LIMIT: Duration = Duration::from_secs(2);
+
+/// A relay of the configuration that cannot be used, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RelayFault {
+    /// Its URI, without the user.
+    pub relay: String,
+    /// What is wrong.
+    pub error: RelayError,
+}
+
+impl fmt::Display for RelayFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "relay {}: {}", self.relay, self.error)
+    }
+}
+
+/// Finds a relay for whoever needs one.
+pub(crate) struct RelayFinder {
+    relays: Arc<Relays>,
+    shared: Arc<Shared>,
+    servers: Vec<TurnServer>,
+    preference: PathPreference,
+    dht: Option<Dht>,
+    /// Held while a relay is looked for: who comes second uses what the first has found.
+    chooser: tokio::sync::Mutex<Chooser>,
+    faults: Mutex<Vec<RelayFault>>,
+}
+
+struct Chooser {
+    rng: ChaCha20Rng,
+    /// When a relay failed.
+    refused: BTreeMap<String, Instant>,
+}
+
+impl RelayFinder {
+    pub(crate) fn new(
+        (relays, shared): (Arc<Relays>, Arc<Shared>),
+        (servers, preference): (Vec<TurnServer>, PathPreference),
+        dht: Option<Dht>,
+        rng: ChaCha20Rng,
+    ) -> Self {
+        Self {
+            relays,
+            shared,
+            servers,
+            preference,
+            dht,
+            chooser: tokio::sync::Mutex::new(Chooser {
+                rng,
+                refused: BTreeMap::new(),
+            }),
+            faults: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn relays(&self) -> &Arc<Relays> {
+        &self.relays
+    }
+
+    /// The relays of the configuration that failed last, each once.
+    pub(crate) fn faults(&self) -> Vec<RelayFault> {
+        let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        faults.clone()
+    }
+
+    /// Which paths may be used.
+    pub(super) fn preference(&self) -> PathPreference {
+        self.preference
+    }
+
+    /// An allocation that can be used: the one there is, or a new one. `None` when no relay is
+    /// known that gives one now, or none may be used.
+    pub(crate) async fn obtain(&self) -> Option<u16> {
+        if self.preference == PathPreference::Direct {
+            return None;
+        }
+        tokio::select! {
+            // First, so that what it has just got is not taken for somebody else's.
+            biased;
+            found = self.search() => found,
+            // By whatever way, for instance by TCP where datagrams are blocked.
+            standing = self.relays.one_stands() => Some(standing),
+        }
+    }
+
+    async fn search(&self) -> Option<u16> {
+        let mut chooser = self.chooser.lock().await;
+        if let Some(number) = self.relays.standing() {
+            return Some(number);
+        }
+        for server in &self.servers {
+            if chooser.is_refused(&server.to_string()) {
+                continue;
+            }
+            match self.try_server(server).await {
+                Ok(number) => {
+                    self.forget_fault(server);
+                    return Some(number);
+                }
+                Err(error) => {
+                    chooser.refuse(server.to_string());
+                    self.note_fault(server, error);
+                }
+            }
+        }
+        self.obtain_found(&mut chooser).await
+    }
+
+    /// The configured servers by TCP, those for datagrams too.
+    pub(super) async fn targets_by_tcp(&self) -> Vec<Target> {
+        let mut targets = Vec::new();
+        for server in self.servers.iter().filter(|s| !s.lacks_password()) {
+            if let Ok(found) = targets_of(&server.clone().by_tcp()).await {
+                targets.extend(found);
+            }
+        }
+        targets
+    }
+
+    async fn try_server(&self, server: &TurnServer) -> Result<u16, RelayError> {
+        if server.lacks_password() {
+            return Err(RelayError::NoPassword);
+        }
+        let mut last = RelayError::Name {
+            reason: "no address".to_owned(),
+        };
+        for target in targets_of(server).await? {
+            match self.try_target(target).await {
+                Ok(number) => return Ok(number),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    pub(super) async fn try_target(&self, target: Target) -> Result<u16, RelayError> {
+        let number = self.relays.begin(Instant::now(), target);
+        let number = number.ok_or(RelayError::Closed)?;
+        // Who stops waiting has no use for it.
+        let mut unwanted = Unwanted(Some((self, number)));
+        self.shared.wake.wake();
+        self.relays.settled(number).await?;
+        unwanted.0 = None;
+        Ok(number)
+    }
+
+    /// Asks relays that announce themselves in the DHT, at random.
+    async fn obtain_found(&self, chooser: &mut Chooser) -> Option<u16> {
+        let dht = self.dht.as_ref()?;
+        dht.ready().await.ok()?;
+        let found = dht.find_relays().await.ok()?;
+        let found = found
+            .take(MAX_FOUND)
+            .take_until(tokio::time::sleep(LOOKUP_LIMIT));
+        let mut addresses: Vec<SocketAddr> = found.collect().await;
+        tracing::debug!(relays = addresses.len(), "relays in the DHT");
+        let mut tried = 0;
+        while tried < MAX_FOUND_TRIED && !addresses.is_empty() {
+            let at = chooser.rng.next_u64() as usize % addresses.len();
+            let address = addresses.swap_remove(at);
+            let target = found_target(address, RelayTransport::Udp);
+            let name = target.name.clone();
+            if chooser.is_refused(&name) {
+                continue;
+            }
+            tried += 1;
+            match self.try_target(target).await {
+                Ok(number) => return Some(number),
+                Err(error) => {
+                    tracing::debug!(relay = %name, %error, "a relay from the DHT is no use");
+                    chooser.refuse(name);
+                }
+            }
+        }
+        None
+    }
+
+    fn note_fault(&self, server: &TurnServer, error: RelayError) {
+        if error == RelayError::Closed {
+            return;
+        }
+        let advice = error.next_step();
+        tracing::warn!("relay {server}: {error}; {advice}");
+        let relay = server.to_string();
+        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        faults.retain(|fault| fault.relay != relay);
+        faults.push(RelayFault { relay, error });
+    }
+
+    fn forget_fault(&self, server: &TurnServer) {
+        let relay = server.to_string();
+        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        faults.retain(|fault| fault.relay != relay);
+    }
+
+    /// Waits until an allocation has ended; its server is not the next one to be asked.
+    pub(crate) async fn until_ended(&self, number: u16) {
+        let Some(name) = self.relays.name(number) else {
+            return;
+        };
+        let error = self.relays.ended(number).await;
+        if error != RelayError::Closed {
+            tracing::warn!("relay {name}: {error}; looking for another one");
+            self.chooser.lock().await.refuse(name);
+        }
+    }
+}
+
+/// Ends an allocation that nobody waits for any more.
+struct Unwanted<'a>(Option<(&'a RelayFinder, u16)>);
+
+impl Drop for Unwanted<'_> {
+    fn drop(&mut self) {
+        if let Some((finder, number)) = self.0.take() {
+            finder.relays.close_one(Instant::now(), number);
+            finder.shared.wake.wake();
+        }
+    }
+}
+
+/// The addresses of a server, with what is needed there.
+async fn targets_of(server: &TurnServer) -> Result<Vec<Target>, RelayError> {
+    let addresses = tokio::net::lookup_host((server.host(), server.port())).await;
+    let addresses = addresses.map_err(|error| RelayError::Name {
+        reason: error.to_string(),
+    })?;
+    let login = || match server.credentials() {
+        Some((username, password)) => Login::Password {
+            username: username.to_owned(),
+            password: password.clone(),
+        },
+        None => Login::Device,
+    };
+    let target = |address| Target {
+        name: server.to_string(),
+        host: server.host().to_owned(),
+        address,
+        transport: server.transport(),
+        login: login(),
+    };
+    Ok(addresses.take(MAX_ADDRESSES).map(target).collect())
+}
+
+/// A relay of this system at an address.
+pub(super) fn found_target(address: SocketAddr, transport: RelayTransport) -> Target {
+    let way = match transport {
+        RelayTransport::Udp => "",
+        RelayTransport::Tcp | RelayTransport::Tls => "?transport=tcp",
+    };
+    Target {
+        name: format!("turn:{address}{way}"),
+        host: address.ip().to_string(),
+        address,
+        transport,
+        login: Login::Device,
+    }
+}
+
+impl Chooser {
+    fn is_refused(&mut self, name: &str) -> bool {
+        self.refused.retain(|_, at| at.elapsed() < REFUSAL_MEMORY);
+        self.refused.contains_key(name)
+    }
+
+    fn refuse(&mut self, name: String) {
+        if self.refused.len() >= MAX_REMEMBERED {
+            let oldest = self.refused.iter().min_by_key(|(_, at)| **at);
+            if let Some(name) = oldest.map(|(name, _)| name.clone()) {
+                self.refused.remove(&name);
+            }
+        }
+        self.refused.insert(name, Instant::now());
+    }
+}

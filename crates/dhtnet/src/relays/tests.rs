@@ -1,0 +1,1 @@
+//! The table on a virtual clock, against the relay of nat-traversal.

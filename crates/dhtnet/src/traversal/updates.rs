@@ -1,0 +1,84 @@
+//! What comes to be known while a call is under way: a relay, a mapped port, another address. The
+//! peer is told by the same way as the offer or the answer.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use dhtnet_identity::DeviceId;
+use dhtnet_nat_traversal::offer::{SessionId, Wish};
+
+use super::{Parts, Place};
+use crate::relays::finder::REFUSAL_MEMORY;
+
+impl Parts {
+    /// Asks for an allocation now, so that it may stand before it is needed.
+    pub(super) fn ask_for_relay(&self) {
+        let finder = self.finder.clone();
+        tokio::spawn(async move { finder.obtain().await });
+    }
+
+    /// Gives the allocation that stands, if one does, to a session.
+    pub(super) fn use_standing_relay(&self, id: SessionId) {
+        if let Some(number) = self.finder.relays().standing() {
+            self.sessions.add_relay(Instant::now(), id, number);
+        }
+    }
+
+    /// Adds to a session what comes to be known, and tells the peer, for as long as the session
+    /// is of use.
+    pub(super) fn keep_updated(self: &Arc<Self>, id: SessionId, place: Place, peer: DeviceId) {
+        let parts = self.clone();
+        tokio::spawn(async move {
+            let work = async {
+                tokio::join!(
+                    parts.keep_relayed(id, place, peer),
+                    parts.watch_ground(id, place, peer)
+                )
+            };
+            tokio::select! {
+                _ = work => {}
+                () = parts.sessions.gone(id) => {}
+            }
+        });
+    }
+
+    /// Sees to it that the session has a relay, and another one when that ends. A session that is
+    /// over takes none: a connection that needs one calls anew.
+    async fn keep_relayed(&self, id: SessionId, place: Place, peer: DeviceId) {
+        loop {
+            let Some(number) = self.finder.obtain().await else {
+                tokio::time::sleep(REFUSAL_MEMORY).await;
+                continue;
+            };
+            if self.sessions.add_relay(Instant::now(), id, number) {
+                self.shared.wake.wake();
+                self.tell(id, place, peer).await;
+            }
+            self.finder.until_ended(number).await;
+            if self.sessions.is_over(id) {
+                return;
+            }
+        }
+    }
+
+    /// Looks again where this device stands, each time a router has mapped something else.
+    async fn watch_ground(&self, id: SessionId, place: Place, peer: DeviceId) {
+        let Some(mut mappings) = self.ground.mappings.clone() else {
+            return;
+        };
+        while mappings.changed().await.is_ok() {
+            if self.sessions.add_candidates(id, self.ground.candidates()) {
+                self.shared.wake.wake();
+                self.tell(id, place, peer).await;
+            }
+        }
+    }
+
+    /// Leaves an update for the peer.
+    async fn tell(&self, id: SessionId, place: Place, peer: DeviceId) {
+        if let Some(update) = self.sessions.offer(id, Wish::Update) {
+            tracing::debug!(peer = %peer.short(), candidates = update.candidates.len(), "telling of another address");
+            self.send(place, peer, update.encode(), self.rng()).await;
+        }
+    }
+}

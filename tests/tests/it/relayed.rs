@@ -1,0 +1,232 @@
+//! Devices that have no direct path, or do not want one, and a real TURN server.
+
+use std::time::Instant;
+
+use dhtnet_tests::device::Device;
+use dhtnet_tests::lab::skip::report;
+use dhtnet_tests::lab::{Command, Finished, Process};
+use dhtnet_tests::nat_router::Nat;
+use dhtnet_tests::turn_server::{PASSWORD, PORT, TurnServer, TurnServerError};
+
+use crate::hole_punching::{Street, street};
+use crate::pair::LIMIT;
+
+/// Two devices behind NATs whose ports cannot be foretold.
+const HARD: [Nat; 2] = [Nat::Symmetric, Nat::Symmetric];
+
+/// The street, and a server outside.
+fn with_server(name: &str, nats: [Nat; 2], port: u16) -> Option<(Street, TurnServer)> {
+    let street = street(name, nats, 3)?;
+    let server = server(name, &street, (1, port), "")?;
+    Some((street, server))
+}
+
+fn server(name: &str, street: &Street, place: (u8, u16), more: &str) -> Option<TurnServer> {
+    match TurnServer::start(&street.lab, &street.outside, place, more) {
+        Ok(server) => Some(server),
+        Err(error @ TurnServerError::Missing) => {
+            report(name, &error.to_string());
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// `dnc` with what all of these tests want.
+fn dnc(device: &Device, street: &Street) -> Command {
+    device
+        .dnc()
+        .env("DHTNET_TURN_PASSWORD", PASSWORD)
+        .args(["-vv", "--no-mdns", "--no-portmap"])
+        .args(["--bootstrap", &street.entry])
+}
+
+fn listen(street: &Street, more: &[&str]) -> Process {
+    let listener = dnc(&street.listener, street)
+        .args(["-l", "--allow", street.caller.id()])
+        .args(more)
+        .stdin_bytes("from the listener");
+    let mut listener = street.listener.listen(listener).unwrap();
+    listener
+        .await_line("that it can be found", LIMIT, |line| {
+            line.contains("presence record stored").then_some(())
+        })
+        .unwrap();
+    listener
+}
+
+fn call(street: &Street, more: &[&str]) -> Finished {
+    let caller = dnc(&street.caller, street)
+        .args(["-w", "20"])
+        .args(more)
+        .arg(street.listener.id())
+        .stdin_bytes("from the caller");
+    caller.start().unwrap().finish(LIMIT).unwrap()
+}
+
+/// Both got what the other sent.
+fn assert_talked(caller: &Finished, listener: Process) {
+    let said = format!("{}; the listener: {}", caller.stderr, listener.stderr());
+    assert_eq!(caller.code(), Some(0), "{said}");
+    assert_eq!(caller.text(), "from the listener");
+    let listener = listener.finish(LIMIT).unwrap();
+    assert_eq!(listener.code(), Some(0), "{}", listener.stderr);
+    assert_eq!(listener.text(), "from the caller");
+}
+
+/// A call from one hard NAT to another by this server, given with these words.
+fn a_relayed_call(name: &str, port: u16, words: &str) {
+    let Some((street, server)) = with_server(name, HARD, port) else {
+        return;
+    };
+    let turn = format!("{}{words}", server.uri());
+    let listener = listen(&street, &["--turn", &turn]);
+    let begun = Instant::now();
+    let caller = call(&street, &["--turn", &turn]);
+    println!("{name}: {:?} from the start to the end", begun.elapsed());
+    assert_talked(&caller, listener);
+    assert_left_nothing(&server);
+}
+
+/// Every allocation that was made was deleted.
+fn assert_left_nothing(server: &TurnServer) {
+    let log = server.log();
+    let count = |words: &str| log.lines().filter(|line| line.contains(words)).count();
+    let made = count("ALLOCATE processed, success");
+    assert!(made > 0, "nothing was allocated: {log}");
+    let deleted = log
+        .lines()
+        .filter(|line| line.contains("refreshed") && line.contains("lifetime=0"))
+        .count();
+    assert_eq!(deleted, made, "{log}");
+}
+
+#[test]
+fn two_nats_with_random_ports_meet_at_a_relay() {
+    let name = "two_nats_with_random_ports_meet_at_a_relay";
+    a_relayed_call(name, PORT, "");
+}
+
+#[test]
+fn two_nats_with_random_ports_meet_at_a_relay_by_tcp() {
+    let name = "two_nats_with_random_ports_meet_at_a_relay_by_tcp";
+    a_relayed_call(name, 443, "?transport=tcp");
+}
+
+/// Lets nothing through the routers but TCP to port 443.
+fn block_all_but_the_web(street: &Street) {
+    for router in &street.routers {
+        let rules = "table ip web {\n chain forward {\n type filter hook forward priority -5\n \
+                     policy drop\n ct state established,related accept\n \
+                     iifname \"home\" tcp dport 443 accept\n }\n}\n";
+        let nft = router.host().command("nft").args(["-f", "-"]);
+        let loaded = nft.stdin_bytes(rules).start().unwrap();
+        let loaded = loaded.finish(LIMIT).unwrap();
+        assert_eq!(loaded.code(), Some(0), "{}", loaded.stderr);
+    }
+}
+
+#[test]
+fn two_devices_without_udp_find_each_other_and_talk_by_a_relay_on_tcp_443() {
+    let name = "two_devices_without_udp_find_each_other_and_talk_by_a_relay_on_tcp_443";
+    let nats = [Nat::PortRestricted, Nat::PortRestricted];
+    let Some((street, server)) = with_server(name, nats, 443) else {
+        return;
+    };
+    block_all_but_the_web(&street);
+    let turn = format!("{}?transport=tcp", server.uri());
+    let listener = listen(&street, &["--turn", &turn]);
+    let begun = Instant::now();
+    let caller = call(&street, &["--turn", &turn]);
+    println!("{name}: {:?} from the start to the end", begun.elapsed());
+    assert_talked(&caller, listener);
+    assert_left_nothing(&server);
+}
+
+#[test]
+fn a_wrong_password_is_told_with_the_relay_and_a_next_step() {
+    let name = "a_wrong_password_is_told_with_the_relay_and_a_next_step";
+    let Some((street, server)) = with_server(name, HARD, PORT) else {
+        return;
+    };
+    let _listener = listen(&street, &[]);
+    let caller = dnc(&street.caller, &street)
+        .env("DHTNET_TURN_PASSWORD", "wrong")
+        .args(["-w", "8", "--turn", &server.uri(), street.listener.id()]);
+    let caller = caller.start().unwrap().finish(LIMIT).unwrap();
+    assert_eq!(caller.code(), Some(3), "{}", caller.stderr);
+    let wanted = format!(
+        "; relay turn:{}: the relay refuses the user name or password; \
+         correct the user name and password of this relay",
+        server.address()
+    );
+    let mut lines = caller.stderr.lines();
+    let told = lines.any(|line| line.starts_with("dnc: cannot reach") && line.ends_with(&wanted));
+    assert!(told, "{}", caller.stderr);
+    assert!(!caller.stderr.contains("wrong"), "{}", caller.stderr);
+}
+
+#[test]
+fn a_wrong_password_does_not_keep_from_a_direct_path() {
+    let name = "a_wrong_password_does_not_keep_from_a_direct_path";
+    let nats = [Nat::PortRestricted, Nat::PortRestricted];
+    let Some((street, server)) = with_server(name, nats, PORT) else {
+        return;
+    };
+    let listener = listen(&street, &[]);
+    let caller = dnc(&street.caller, &street)
+        .env("DHTNET_TURN_PASSWORD", "wrong")
+        .args(["-w", "20", "--turn", &server.uri(), street.listener.id()])
+        .stdin_bytes("from the caller");
+    let caller = caller.start().unwrap().finish(LIMIT).unwrap();
+    assert_talked(&caller, listener);
+}
+
+#[test]
+fn a_device_that_wants_direct_paths_alone_asks_no_relay() {
+    let name = "a_device_that_wants_direct_paths_alone_asks_no_relay";
+    let Some((street, server)) = with_server(name, HARD, PORT) else {
+        return;
+    };
+    let turn = ["--turn", &server.uri(), "--path", "direct"];
+    let _listener = listen(&street, &turn);
+    let caller = call(&street, &turn);
+    assert_eq!(caller.code(), Some(3), "{}", caller.stderr);
+    let log = server.log();
+    assert!(!log.contains("ALLOCATE processed"), "{log}");
+}
+
+#[test]
+fn a_device_that_wants_the_relay_alone_uses_it_though_direct_paths_work() {
+    let name = "a_device_that_wants_the_relay_alone_uses_it_though_direct_paths_work";
+    let nats = [Nat::FullCone, Nat::PortRestricted];
+    let Some((street, server)) = with_server(name, nats, PORT) else {
+        return;
+    };
+    let listener = listen(&street, &[]);
+    let caller = call(&street, &["--turn", &server.uri(), "--path", "relay"]);
+    assert_talked(&caller, listener);
+    // The caller's router saw no datagram of the listener's router: all came from the relay.
+    let log = server.log();
+    assert_left_nothing(&server);
+    assert!(
+        log.contains("peer 11.0.1.101 lifetime updated") || log.contains("11.0.1.101"),
+        "{log}"
+    );
+}
+
+#[test]
+fn the_second_relay_is_taken_where_the_first_is_silent() {
+    let name = "the_second_relay_is_taken_where_the_first_is_silent";
+    let Some((street, server)) = with_server(name, HARD, PORT) else {
+        return;
+    };
+    let silent = "turn:alice@11.0.100.99";
+    let listener = listen(&street, &["--turn", silent, "--turn", &server.uri()]);
+    let caller = call(&street, &["--turn", silent, "--turn", &server.uri()]);
+    let told = caller
+        .stderr
+        .contains("relay turn:11.0.100.99:3478: the relay does not answer");
+    assert!(told, "{}", caller.stderr);
+    assert_talked(&caller, listener);
+}

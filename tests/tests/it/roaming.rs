@@ -1,0 +1,226 @@
+//! Transfers go on when the network around them changes.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use dhtnet_tests::home_router::RouterError;
+use dhtnet_tests::lab::skip::report;
+use dhtnet_tests::lab::{INTERFACE, Process};
+use dhtnet_tests::nat_router::Nat;
+use dhtnet_tests::payload::{hash_file, write_file};
+use dhtnet_tests::turn_server::{PASSWORD, PORT, TurnServer, TurnServerError};
+
+use crate::hole_punching::{Street, street};
+use crate::pair::LIMIT;
+
+/// Slow enough to last some seconds, and to leave the machine room for other tests.
+const MEGABITS: u32 = 80;
+const LEN: u64 = 60_000_000;
+
+/// When something happens: both sides have long exchanged data by then.
+const BEFORE: u64 = LEN / 4;
+
+/// A file on its way from the caller to the listener.
+struct Transfer {
+    listener: Process,
+    caller: Process,
+    arrived: PathBuf,
+    hash: String,
+}
+
+impl Transfer {
+    /// Begins one, through routers that are slow, and waits until a quarter is there.
+    fn begin(street: &Street, more: &[&str]) -> Self {
+        for router in &street.routers {
+            router.set_rate(MEGABITS).unwrap();
+        }
+        let folder = street.lab.folder();
+        let (sent, arrived) = (folder.join("sent"), folder.join("arrived"));
+        let hash = write_file(&sent, LEN, 7).unwrap();
+        let listener = street.listener.dnc().lifetime(LIMIT * 2);
+        let listener = listener
+            .args(["-l", "-vv", "--no-mdns", "--no-portmap"])
+            .args(["--bootstrap", &street.entry])
+            .args(["--allow", street.caller.id()])
+            .env("DHTNET_TURN_PASSWORD", PASSWORD)
+            .args(more)
+            .stdout_file(&arrived);
+        let mut listener = street.listener.listen(listener).unwrap();
+        listener
+            .await_line("that it can be found", LIMIT, |line| {
+                line.contains("presence record stored").then_some(())
+            })
+            .unwrap();
+        let caller = street.caller.dnc().lifetime(LIMIT * 2);
+        let caller = caller
+            .args(["-vv", "--no-mdns", "-w", "20"])
+            .args(["--bootstrap", &street.entry])
+            .env("DHTNET_TURN_PASSWORD", PASSWORD)
+            .args(more)
+            .arg(street.listener.id())
+            .stdin_file(&sent)
+            .start()
+            .unwrap();
+        let transfer = Self {
+            listener,
+            caller,
+            arrived,
+            hash,
+        };
+        transfer.await_bytes(BEFORE);
+        transfer
+    }
+
+    fn len(&self) -> u64 {
+        self.listener.stdout_len()
+    }
+
+    fn await_bytes(&self, len: u64) {
+        let begun = Instant::now();
+        while self.len() < len {
+            assert!(
+                begun.elapsed() < LIMIT,
+                "only {} bytes: {}",
+                self.len(),
+                self.said()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn said(&self) -> String {
+        format!(
+            "the caller: {}; the listener: {}",
+            self.caller.stderr(),
+            self.listener.stderr()
+        )
+    }
+
+    /// Every byte arrives, once and in order.
+    fn end(self) {
+        assert!(self.len() < LEN, "it was over before anything happened");
+        let caller = self.caller.finish(LIMIT).unwrap();
+        let said = format!(
+            "{}; the listener: {}",
+            caller.stderr,
+            self.listener.stderr()
+        );
+        assert_eq!(caller.code(), Some(0), "{said}");
+        let listener = self.listener.finish(LIMIT).unwrap();
+        assert_eq!(listener.code(), Some(0), "{said}");
+        assert_eq!(hash_file(&self.arrived).unwrap(), self.hash);
+    }
+}
+
+/// Another address in the same network for the host behind router `number`.
+fn renumber(street: &Street, number: u8) {
+    let device = [&street.listener, &street.caller][usize::from(number) - 1];
+    let net = format!("192.168.{number}");
+    let change = format!(
+        "addr flush dev {INTERFACE}\naddr add {net}.77/24 dev {INTERFACE}\n\
+         route add default via {net}.1"
+    );
+    device.host().ip(&change).unwrap();
+}
+
+const HOMES: [Nat; 2] = [Nat::PortRestricted, Nat::PortRestricted];
+const HARD: [Nat; 2] = [Nat::Symmetric, Nat::Symmetric];
+
+#[test]
+fn a_transfer_survives_another_address_of_the_caller() {
+    let name = "a_transfer_survives_another_address_of_the_caller";
+    let Some(street) = street(name, HOMES, 3) else {
+        return;
+    };
+    let transfer = Transfer::begin(&street, &[]);
+    renumber(&street, 2);
+    transfer.end();
+}
+
+#[test]
+fn a_transfer_survives_another_address_of_the_listener() {
+    let name = "a_transfer_survives_another_address_of_the_listener";
+    let Some(street) = street(name, HOMES, 3) else {
+        return;
+    };
+    let transfer = Transfer::begin(&street, &[]);
+    renumber(&street, 1);
+    transfer.end();
+}
+
+#[test]
+fn a_transfer_survives_the_restart_of_either_router() {
+    let name = "a_transfer_survives_the_restart_of_either_router";
+    for number in [0, 1] {
+        let Some(street) = street(name, HOMES, 3) else {
+            return;
+        };
+        let transfer = Transfer::begin(&street, &[]);
+        match street.routers[number].restart() {
+            Ok(()) => {}
+            Err(error @ RouterError::Missing(_)) => return report(name, &error.to_string()),
+            Err(error) => panic!("{error}"),
+        }
+        transfer.end();
+    }
+}
+
+/// A relay outside; `None` where there is no coturn.
+fn relay(name: &str, street: &Street, number: u8) -> Option<TurnServer> {
+    match TurnServer::start(&street.lab, &street.outside, (number, PORT), "") {
+        Ok(server) => Some(server),
+        Err(error @ TurnServerError::Missing) => {
+            report(name, &error.to_string());
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn a_transfer_survives_the_death_of_the_relay_it_goes_through() {
+    let name = "a_transfer_survives_the_death_of_the_relay_it_goes_through";
+    let Some(street) = street(name, HARD, 3) else {
+        return;
+    };
+    let (Some(mut first), Some(second)) = (relay(name, &street, 1), relay(name, &street, 2)) else {
+        return;
+    };
+    let words = ["--turn", &first.uri(), "--turn", &second.uri()];
+    let transfer = Transfer::begin(&street, &words);
+    first.process.kill();
+    transfer.end();
+}
+
+#[test]
+fn a_relayed_transfer_becomes_direct_and_relayed_again() {
+    let name = "a_relayed_transfer_becomes_direct_and_relayed_again";
+    let Some(street) = street(name, HOMES, 3) else {
+        return;
+    };
+    let Some(server) = relay(name, &street, 1) else {
+        return;
+    };
+    // The two routers do not reach each other at first.
+    let [theirs, ours] = &street.routers;
+    let router = |number| IpAddr::V4(Ipv4Addr::new(11, 0, number, 101));
+    ours.cut_off(&[router(1)]).unwrap();
+    let mut transfer = Transfer::begin(&street, &["--turn", &server.uri()]);
+    ours.cut_off(&[]).unwrap();
+    let change = |kind: &str, line: &str| {
+        (line.contains("another path") && line.contains(kind)).then_some(())
+    };
+    let direct = "that the path is direct";
+    transfer
+        .caller
+        .await_line(direct, LIMIT, |line| change("kind=\"direct\"", line))
+        .unwrap();
+    theirs.cut_off(&[router(2)]).unwrap();
+    let relayed = "that the path is relayed";
+    transfer
+        .caller
+        .await_line(relayed, LIMIT, |line| change("kind=\"relayed\"", line))
+        .unwrap();
+    transfer.end();
+}
