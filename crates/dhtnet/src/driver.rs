@@ -273,7 +273,9 @@ impl Intake<'_> {
         if stun::is_stun(&datagram) {
             if !self.sessions.on_datagram(self.now, &from, &datagram) {
                 let state = self.state.get_or_insert_with(|| self.shared.lock());
-                state.core.handle_check(self.now, from, &datagram);
+                if !state.core.handle_check(self.now, from, &datagram) {
+                    state.core.handle_greeting(from, &datagram);
+                }
             }
             return;
         }

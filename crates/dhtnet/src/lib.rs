@@ -100,6 +100,7 @@ mod error;
 mod events;
 mod hello;
 mod interfaces;
+mod knock;
 mod listener;
 mod node;
 mod peers;

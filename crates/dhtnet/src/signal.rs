@@ -70,6 +70,11 @@ impl Signaller {
         Self { dht, key }
     }
 
+    /// The DHT in use.
+    pub(crate) fn dht(&self) -> &Dht {
+        &self.dht
+    }
+
     /// Waits until the DHT can be used.
     pub(crate) async fn ready(&self) -> Result<(), DhtError> {
         self.dht.ready().await

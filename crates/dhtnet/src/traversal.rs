@@ -23,14 +23,24 @@ use tokio::task::JoinHandle;
 
 pub(crate) use self::ground::Ground;
 pub(crate) use self::sessions::{Order, Sessions};
+use crate::core::path::Via;
 use crate::discovery::{Announcement, Discovery, Lookup};
 use crate::interfaces::{Changes, next_change};
+use crate::knock::{answer_knocks, knock};
 use crate::relays::finder::RelayFinder;
 use crate::signal::{ANSWER, OFFER, Signal, Signaller, answer_to, offers_to};
 use crate::state::Shared;
 
-/// How often an offer is left again while nobody took it.
+/// How often an offer is left again while nobody took it: less and less often, since a network
+/// without nodes that keep messages has none a moment later.
+const MAX_OFFER_RETRY: Duration = Duration::from_secs(4);
+
+/// The first time.
 const OFFER_RETRY: Duration = Duration::from_millis(500);
+
+/// Time without an answer after which a caller knocks as well. An answer by push takes less than a
+/// second.
+const BEFORE_KNOCK: Duration = Duration::from_millis(1_500);
 
 /// Another try to listen for offers, when the DHT could not be reached.
 const LISTEN_RETRY: Duration = Duration::from_secs(5);
@@ -145,7 +155,13 @@ impl Parts {
         tracing::debug!(peer = %peer.short(), candidates = offer.candidates.len(), "calling through the DHT");
         let send = self.send((offers_to(&peer), OFFER), peer, offer.encode(), rng);
         let receive = self.await_answers(peer, id, place);
-        let conversation = async { tokio::join!(send, receive) };
+        let knock = async {
+            tokio::time::sleep(BEFORE_KNOCK).await;
+            if !self.sessions.is_answered(id) && self.sessions.may_use(Via::Shared) {
+                knock(self.signaller.dht(), &peer).await;
+            }
+        };
+        let conversation = async { tokio::join!(send, receive, knock) };
         tokio::select! {
             _ = conversation => {}
             () = call.over() => {}
@@ -187,6 +203,7 @@ impl Parts {
         message: Vec<u8>,
         mut rng: ChaCha20Rng,
     ) {
+        let mut wait = OFFER_RETRY;
         loop {
             let sent = self
                 .signaller
@@ -201,7 +218,8 @@ impl Parts {
                     tracing::debug!(peer = %recipient.short(), %error, "message not left yet");
                 }
             }
-            tokio::time::sleep(OFFER_RETRY).await;
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(MAX_OFFER_RETRY);
         }
     }
 
@@ -213,6 +231,7 @@ impl Parts {
             // Who moves is told at the old address, and listens anew.
             tokio::select! {
                 () = self.answer_until_lost(&mut replays) => {}
+                () = answer_knocks(self.signaller.dht(), &self.own, (&self.shared, &self.sessions)) => {}
                 () = next_change(&mut changes) => {}
             }
         }

@@ -205,6 +205,12 @@ impl Session {
         }
     }
 
+    /// Whether the peer's offer is here.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.peer.is_some()
+    }
+
     /// Addresses of the peer that are not a relay's, as it has told them, best first.
     pub fn direct_addresses(&self) -> impl Iterator<Item = SocketAddr> {
         let told = self.peer.iter().flat_map(|peer| &peer.offer.candidates);

@@ -1,10 +1,14 @@
 //! Devices behind NATs find each other through the DHT, and a path through both NATs.
 
+use std::any::Any;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use dhtnet_tests::device::Device;
+use dhtnet_tests::dht_peers::PeerError;
 use dhtnet_tests::dht_peers::dhtnode::{Settings, command};
+use dhtnet_tests::dht_peers::driver::Driver;
 use dhtnet_tests::home_router::RouterError;
 use dhtnet_tests::lab::skip::{lab_or_skip, report};
 use dhtnet_tests::lab::{Families, Finished, Host, INTERFACE, Lab, Lan, Process};
@@ -22,7 +26,7 @@ pub(crate) struct Street {
     pub(crate) listener: Device,
     pub(crate) caller: Device,
     pub(crate) entry: String,
-    _nodes: Vec<(Process, Host)>,
+    _nodes: Vec<(Box<dyn Any>, Host)>,
     pub(crate) routers: [NatRouter; 2],
     pub(crate) outside: Lan,
     pub(crate) lab: Lab,
@@ -30,10 +34,33 @@ pub(crate) struct Street {
 
 /// `nodes` of the DHT, each in a /24 of its own: a NAT's kind is judged by what they see.
 pub(crate) fn street(name: &str, nats: [Nat; 2], nodes: u8) -> Option<Street> {
+    street_with(name, nats, nodes, |host, place| {
+        let (own, entry, folder) = place;
+        let settings = Settings {
+            bind: own,
+            bootstrap: entry,
+            network: None,
+            home: &folder,
+        };
+        let node = command(host, &tools(), settings).unwrap().arg("run");
+        Some(Box::new(node.start().unwrap()))
+    })
+}
+
+/// Where a node of the DHT listens, whom it enters by, and a folder of its own.
+type NodePlace = (SocketAddrV4, Option<SocketAddrV4>, PathBuf);
+
+/// The same with nodes of some kind; none where one cannot be started.
+fn street_with(
+    name: &str,
+    nats: [Nat; 2],
+    nodes: u8,
+    start: impl Fn(&Host, NodePlace) -> Option<Box<dyn Any>>,
+) -> Option<Street> {
     let lab = lab_or_skip(name)?;
     let (tools, outside) = (tools(), lab.lan().unwrap());
     let entry = SocketAddrV4::new(Ipv4Addr::new(11, 0, 200, 1), PORT);
-    let mut running = Vec::new();
+    let mut running: Vec<(Box<dyn Any>, Host)> = Vec::new();
     for number in 0..nodes {
         let host = lab.host("node").unwrap();
         outside.attach(&host, Families::V4).unwrap();
@@ -43,14 +70,9 @@ pub(crate) fn street(name: &str, nats: [Nat; 2], nodes: u8) -> Option<Street> {
             own.ip()
         );
         host.ip(&change).unwrap();
-        let settings = Settings {
-            bind: own,
-            bootstrap: (number > 0).then_some(entry),
-            network: None,
-            home: &lab.folder().join(format!("node-{number}")),
-        };
-        let node = command(&host, &tools, settings).unwrap().arg("run");
-        running.push((node.start().unwrap(), host));
+        let folder = lab.folder().join(format!("node-{number}"));
+        let place = (own, (number > 0).then_some(entry), folder);
+        running.push((start(&host, place)?, host));
     }
     let mut routers = Vec::new();
     for (nat, number) in nats.into_iter().zip(1..) {
@@ -154,6 +176,39 @@ fn a_port_restricted_listener_and_a_symmetric_caller() {
 fn two_nats_that_count_their_ports() {
     let name = "two_nats_that_count_their_ports";
     a_call_comes_through(name, [Nat::Sequential, Nat::Sequential], 3);
+}
+
+#[test]
+fn two_port_restricted_nats_in_a_network_whose_nodes_push_no_messages() {
+    let name = "two_port_restricted_nats_in_a_network_whose_nodes_push_no_messages";
+    let nats = [Nat::PortRestricted, Nat::PortRestricted];
+    let plain = street_with(
+        name,
+        nats,
+        3,
+        |host, (own, entry, _)| match Driver::libtorrent(host, own, entry) {
+            Ok(node) => Some(Box::new(node)),
+            Err(error @ PeerError::Missing { .. }) => {
+                report(name, &error.to_string());
+                None
+            }
+            Err(error) => panic!("{error}"),
+        },
+    );
+    let Some(street) = plain else {
+        return;
+    };
+    let mut listener = street.listen(street.caller.id());
+    listener
+        .await_line("that others see its address", LIMIT, |line| {
+            (line.contains("presence record stored") && line.contains("11.0.1.101")).then_some(())
+        })
+        .unwrap();
+    let caller = street.call("40");
+    let said = format!("{}; the listener: {}", caller.stderr, listener.stderr());
+    assert_eq!(caller.code(), Some(0), "{said}");
+    assert_eq!(caller.text(), "from the listener");
+    assert!(caller.stderr.contains("knocked"), "{said}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use dhtnet_nat_traversal::check::addressee;
+use dhtnet_nat_traversal::stun::Message;
 use dhtnet_secure_transport::{accepts_version, may_answer};
 use quinn_proto::{ConnectionHandle, DatagramEvent, EcnCodepoint};
 
@@ -98,6 +99,20 @@ impl Core {
             }
         }
         false
+    }
+
+    /// Takes an empty STUN message. Its sender has just opened its NAT: what was sent there
+    /// before is sent again.
+    pub(crate) fn handle_greeting(&mut self, from: PathAddress, datagram: &[u8]) {
+        if !matches!(Message::decode(datagram), Ok(Message::Indication(_))) {
+            return;
+        }
+        let connections = self.slots.iter_mut().flatten();
+        for connection in connections.filter(|c| c.phase == Phase::Handshaking) {
+            let repeats = connection.paths.on_greeting(&from);
+            let repeats = repeats.into_iter().map(|datagram| (datagram, from));
+            self.repeats.extend(repeats);
+        }
     }
 
     fn handle_incoming(

@@ -41,6 +41,9 @@ pub(crate) const MAX_CANDIDATES: usize = 32;
 /// Most datagrams of the first flight that are kept to be repeated to late candidates.
 const MAX_FIRST_FLIGHT: usize = 4;
 
+/// Greetings of candidates after which the first flight is repeated.
+const MAX_GREETINGS: u8 = 8;
+
 /// A settled path must have been silent this long before authenticated packets from another
 /// address move it: an attacker who copies packets to another source cannot steal a live path.
 const SILENCE_BEFORE_MOVE: Duration = Duration::from_secs(1);
@@ -208,7 +211,11 @@ impl Refusals {
 #[derive(Debug)]
 enum Stage {
     /// No address has answered yet: every datagram goes to every candidate.
-    Racing { first_flight: Vec<Bytes> },
+    Racing {
+        first_flight: Vec<Bytes>,
+        /// How often it was repeated because of a greeting.
+        repeated: u8,
+    },
     /// One address is in use; the others of the race may serve later.
     Settled {
         current: PathAddress,
@@ -233,6 +240,7 @@ impl Paths {
     pub(crate) fn racing() -> Self {
         Self::begin(Stage::Racing {
             first_flight: Vec::new(),
+            repeated: 0,
         })
     }
 
@@ -268,14 +276,30 @@ impl Paths {
         self.candidates.push(address);
         self.kinds.push(route.kind);
         match &self.stage {
-            Stage::Racing { first_flight } => first_flight.clone(),
+            Stage::Racing { first_flight, .. } => first_flight.clone(),
             Stage::Settled { .. } | Stage::Live(_) => Vec::new(),
+        }
+    }
+
+    /// Somebody at a candidate's address shows that it is there. Returns the datagrams to repeat
+    /// to it: anybody can send greetings, so a few times only.
+    pub(crate) fn on_greeting(&mut self, from: &PathAddress) -> Vec<Bytes> {
+        let known = self.candidates.iter().any(|c| c.is_same_path(from));
+        match &mut self.stage {
+            Stage::Racing {
+                first_flight,
+                repeated,
+            } if known && *repeated < MAX_GREETINGS => {
+                *repeated += 1;
+                first_flight.clone()
+            }
+            _ => Vec::new(),
         }
     }
 
     /// Remembers a datagram sent while racing, for candidates that come later.
     pub(crate) fn on_first_flight(&mut self, datagram: &[u8]) {
-        if let Stage::Racing { first_flight } = &mut self.stage
+        if let Stage::Racing { first_flight, .. } = &mut self.stage
             && first_flight.len() < MAX_FIRST_FLIGHT
         {
             first_flight.push(Bytes::copy_from_slice(datagram));
@@ -619,6 +643,18 @@ mod tests {
         assert!(!paths.is_dead(start + REFUSAL_PATIENCE));
         paths.on_refused(start, other.remote.ip());
         assert!(paths.is_dead(start + PUBLIC_REFUSAL_PATIENCE));
+    }
+
+    #[test]
+    fn a_greeting_of_a_candidate_repeats_the_first_flight_a_few_times() {
+        let mut paths = Paths::racing();
+        add(&mut paths, at(1));
+        paths.on_first_flight(b"hello");
+        assert!(paths.on_greeting(&at(2)).is_empty());
+        for _ in 0..MAX_GREETINGS {
+            assert_eq!(paths.on_greeting(&at(1)), [Bytes::from_static(b"hello")]);
+        }
+        assert!(paths.on_greeting(&at(1)).is_empty());
     }
 
     #[test]

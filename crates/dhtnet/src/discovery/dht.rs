@@ -22,12 +22,13 @@ use crate::interfaces::{self, Changes};
 use crate::port_mapping::{Mappings, public_addresses};
 
 /// Waits before the record is looked for again: a device that starts at this moment has its
-/// record out within a few seconds.
-const RETRIES: [Duration; 4] = [
+/// record out within a few seconds, and a little later one with the address that others see.
+const RETRIES: [Duration; 5] = [
     Duration::from_millis(500),
     Duration::from_secs(1),
     Duration::from_secs(2),
     Duration::from_secs(4),
+    Duration::from_secs(8),
 ];
 
 /// How often the own addresses are looked at when nothing tells of a change: what others see of
@@ -217,6 +218,13 @@ struct Own {
 }
 
 impl Own {
+    /// What nodes of several networks see alike, where they are too few for the DHT to believe it.
+    fn agreed(&self, family: Family) -> Option<SocketAddr> {
+        let seen = self.dht.observed(family);
+        let first = *seen.first()?;
+        (seen.len() >= 2 && seen.iter().all(|address| *address == first)).then_some(first)
+    }
+
     /// What routers have mapped, what others see, and the interfaces.
     fn addresses(&self) -> Vec<SocketAddr> {
         let mut addresses = Vec::new();
@@ -225,7 +233,7 @@ impl Own {
         }
         let external = Family::ALL
             .into_iter()
-            .filter_map(|family| self.dht.external(family));
+            .filter_map(|family| self.dht.external(family).or_else(|| self.agreed(family)));
         for address in external.chain(interfaces::reachable(&self.bound)) {
             if !addresses.contains(&address) {
                 addresses.push(address);

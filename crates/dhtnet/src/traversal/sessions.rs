@@ -9,9 +9,10 @@ use dhtnet_identity::DeviceId;
 use dhtnet_nat_traversal::candidate::{Added, Candidate, CandidateKind, SocketId, is_private};
 use dhtnet_nat_traversal::offer::{Offer, SessionId, Wish};
 use dhtnet_nat_traversal::path::PathId;
-use dhtnet_nat_traversal::punch::{Budget, Need};
+use dhtnet_nat_traversal::punch::{Budget, Need, Purpose};
 use dhtnet_nat_traversal::retry::Effort;
 use dhtnet_nat_traversal::session::{Event, Handled, PathKind, Session, Transmit};
+use dhtnet_nat_traversal::stun::{Message, TransactionId};
 use tokio::sync::Notify;
 
 use crate::core::path::{FIRST_EXTRA, FIRST_RELAY, PathAddress, Route, Via};
@@ -23,6 +24,9 @@ pub(crate) const MAX_SESSIONS: usize = 64;
 
 /// Sockets that are open for punching at the same time, of all sessions.
 pub(crate) const MAX_EXTRA_SOCKETS: usize = 1_024;
+
+/// Empty messages that wait to be sent.
+const MAX_GREETINGS: usize = 64;
 
 /// How long a session whose path works is kept while no connection uses it: the handshake over
 /// the path needs a few round trips.
@@ -70,6 +74,8 @@ struct Inner {
     sockets: BTreeMap<u16, SessionId>,
     orders: VecDeque<Order>,
     found: VecDeque<Found>,
+    /// Empty messages that open the NAT to somebody.
+    greetings: VecDeque<SocketAddr>,
     next_tidy: Option<Instant>,
     closed: bool,
 }
@@ -194,6 +200,13 @@ impl Sessions {
         let inner = self.lock();
         let entry = inner.sessions.get(&id)?;
         Some(entry.session.offer(SystemTime::now(), wish))
+    }
+
+    /// Whether the peer has answered with an offer of its own.
+    pub(crate) fn is_answered(&self, id: SessionId) -> bool {
+        let inner = self.lock();
+        let entry = inner.sessions.get(&id);
+        entry.is_some_and(|entry| entry.session.is_answered())
     }
 
     /// Whether a session with this peer runs under this number.
@@ -410,6 +423,19 @@ impl Sessions {
     pub(crate) fn poll_transmit(&self, now: Instant) -> Option<(PathAddress, bytes::Bytes)> {
         let mut inner = self.lock();
         let inner = &mut *inner;
+        if let Some(to) = inner.greetings.front().map(|to| PathAddress::to(*to)) {
+            let PathId { socket, remote } = to.id();
+            if inner
+                .budget
+                .take(now, (socket, remote), Purpose::Check)
+                .is_ok()
+            {
+                inner.greetings.pop_front();
+                // It is answered by nobody, so nothing has to recognize its number.
+                let id = TransactionId::from_bytes([0; 12]);
+                return Some((to, Message::indication(id).into()));
+            }
+        }
         let mut sessions = inner.sessions.values_mut();
         let budget = &mut inner.budget;
         let Transmit {
@@ -422,6 +448,13 @@ impl Sessions {
             remote: destination,
         };
         Some((to.into(), payload))
+    }
+
+    /// Sends an empty message to each, as far as there is room in the queue.
+    pub(crate) fn greet(&self, addresses: &[SocketAddr]) {
+        let mut inner = self.lock();
+        let room = MAX_GREETINGS.saturating_sub(inner.greetings.len());
+        inner.greetings.extend(addresses.iter().take(room));
     }
 
     /// Takes what the sessions want and tell.
