@@ -23,6 +23,7 @@ mod handle;
 mod moved;
 mod operation;
 pub(crate) mod presence;
+mod relaying;
 mod saving;
 mod shared;
 mod values;

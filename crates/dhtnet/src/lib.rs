@@ -83,11 +83,13 @@
 //! The layers can be used alone: `dhtnet-identity`, `dhtnet-secure-transport` (Noise in QUIC),
 //! `dhtnet-channel-mux`. None of those knows sockets, clocks or tasks; this crate's driver does.
 //!
-//! # Left out so far
+//! # Through NATs
 //!
-//! NAT traversal and relays: connections need an address that can be reached. The DHT of [`dht`]
-//! finds it by the id alone, wherever the peer is, and behind a home router that maps ports one is
-//! asked for ([`Node::port_mappings`]).
+//! With a DHT ([`dht`]) a peer is found by its id alone, called through it, and reached through the NATs of
+//! both sides: by holes punched, by ports that routers map ([`Node::port_mappings`]), or by a relay.
+//! A connection has several paths ([`ConnectionReport::paths`]); it uses the best, leaves a dead
+//! one within a second while something waits, and survives changes of the network on both sides
+//! ([`Event::PathChanged`] tells).
 
 mod builder;
 mod channel;

@@ -23,6 +23,7 @@ mod port_mapping;
 mod probing;
 mod refusals;
 mod relay_announced;
+mod relay_joined;
 mod relay_server;
 mod relayed;
 mod roaming;

@@ -129,7 +129,7 @@ impl Place {
         let until = Instant::now() + SOON;
         loop {
             let lines = std::fs::read_to_string(self.lab.folder().join("stats")).unwrap();
-            if lines.lines().last().is_some_and(|line| is_there(line)) {
+            if lines.lines().last().is_some_and(is_there) {
                 return;
             }
             let last = lines.lines().last();

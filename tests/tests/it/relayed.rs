@@ -12,7 +12,7 @@ use crate::hole_punching::{Street, street};
 use crate::pair::LIMIT;
 
 /// Two devices behind NATs whose ports cannot be foretold.
-const HARD: [Nat; 2] = [Nat::Symmetric, Nat::Symmetric];
+pub(crate) const HARD: [Nat; 2] = [Nat::Symmetric, Nat::Symmetric];
 
 /// The street, and a server outside.
 fn with_server(name: &str, nats: [Nat; 2], port: u16) -> Option<(Street, TurnServer)> {
@@ -41,7 +41,7 @@ fn dnc(device: &Device, street: &Street) -> Command {
         .args(["--bootstrap", &street.entry])
 }
 
-fn listen(street: &Street, more: &[&str]) -> Process {
+pub(crate) fn listen(street: &Street, more: &[&str]) -> Process {
     let listener = dnc(&street.listener, street)
         .args(["-l", "--allow", street.caller.id()])
         .args(more)
@@ -55,7 +55,7 @@ fn listen(street: &Street, more: &[&str]) -> Process {
     listener
 }
 
-fn call(street: &Street, more: &[&str]) -> Finished {
+pub(crate) fn call(street: &Street, more: &[&str]) -> Finished {
     let caller = dnc(&street.caller, street)
         .args(["-w", "20"])
         .args(more)
@@ -65,7 +65,7 @@ fn call(street: &Street, more: &[&str]) -> Finished {
 }
 
 /// Both got what the other sent.
-fn assert_talked(caller: &Finished, listener: Process) {
+pub(crate) fn assert_talked(caller: &Finished, listener: Process) {
     let said = format!("{}; the listener: {}", caller.stderr, listener.stderr());
     assert_eq!(caller.code(), Some(0), "{said}");
     assert_eq!(caller.text(), "from the listener");

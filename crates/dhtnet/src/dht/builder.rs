@@ -14,7 +14,8 @@ use dhtnet_identity::DeviceKey;
 
 use super::bootstrap::Bootstrap;
 use super::error::DhtBuildError;
-use super::handle::{Dht, HelperNames, Relaying, Running, lock};
+use super::handle::{Dht, HelperNames, Running, lock};
+use super::relaying::Relaying;
 use super::saving::{FIRST_SAVE, Kept, SAVE_INTERVAL, StateFile, restore};
 use super::shared::DhtShared;
 use crate::driver::{DhtDriver, RelayHost, Sockets};

@@ -16,9 +16,7 @@ pub enum DhtBuildError {
     #[error(transparent)]
     Node(#[from] BuildError),
     /// A TCP port of the relay that was asked for.
-    #[error(
-        "the relay cannot listen at TCP {address}; choose a free port, or one that this user may bind"
-    )]
+    #[error("the relay cannot listen at TCP {address}")]
     RelayPort {
         /// The address.
         address: SocketAddr,

@@ -18,10 +18,9 @@ use tokio::task::JoinHandle;
 
 use super::error::DhtError;
 use super::operation::{Operation, Peers, Subscription, Values};
+use super::relaying::Relaying;
 use super::saving::StateFile;
 use super::shared::DhtShared;
-use crate::driver::RelayHost;
-use crate::relay_server::{Announcement, RelayReport};
 
 /// How long [`Dht::ready`] waits for the bootstrap nodes: the tries of the first ten seconds.
 const READY_LIMIT: Duration = Duration::from_secs(10);
@@ -125,12 +124,6 @@ pub(super) struct Running {
     /// The task of an own socket; none where the socket is a node's.
     pub(super) driver: tokio::sync::Mutex<Option<JoinHandle<()>>>,
     pub(super) relay: Option<Relaying>,
-}
-
-/// A relay on this node's sockets.
-pub(super) struct Relaying {
-    pub(super) host: Arc<RelayHost>,
-    pub(super) announcement: tokio::sync::watch::Receiver<Announcement>,
 }
 
 /// Who helps in, for messages.
@@ -268,19 +261,6 @@ impl Dht {
             read_only: node.is_read_only(),
             uptime: now.saturating_duration_since(self.inner.started),
         }
-    }
-
-    /// How the relay is doing; none where [`DhtBuilder::relay`](super::DhtBuilder::relay) was not
-    /// asked for.
-    #[must_use]
-    pub fn relay_report(&self) -> Option<RelayReport> {
-        let relay = self.inner.relay.as_ref()?;
-        Some(RelayReport {
-            udp: self.local_addresses(),
-            tcp: relay.host.tcp_addresses().to_vec(),
-            announcement: *relay.announcement.borrow(),
-            traffic: relay.host.traffic(),
-        })
     }
 
     /// The nodes in the tables.

@@ -45,10 +45,10 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// Sweeps between two looks at the interfaces' addresses.
 const SWEEPS_PER_LOOK: u32 = 30;
 
-/// From whom something came, and at which own address.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Arrival {
-    client: SocketAddr,
+/// How something came: by a datagram of this client, if by one, and at which own address.
+#[derive(Debug, Clone, Copy, Default)]
+struct Arrival {
+    client: Option<SocketAddr>,
     local: Option<IpAddr>,
 }
 
@@ -56,7 +56,8 @@ pub(super) struct Arrival {
 struct Relayed {
     socket: Arc<SingleSocket>,
     task: AbortHandle,
-    client: SocketAddr,
+    /// Who comes by datagrams.
+    client: Option<SocketAddr>,
 }
 
 struct Stream {
@@ -111,7 +112,7 @@ impl RelayHost {
         };
         let senders = sockets.senders().map_err(failed)?;
         let ground = Ground::new(&locals, addresses);
-        let (listeners, tcp) = ground.listen(tcp_ports)?;
+        let (listeners, tcp) = ground.listen(tcp_ports.as_deref())?;
         let now = Instant::now();
         let config = Config {
             listen: locals[0],
@@ -155,7 +156,7 @@ impl RelayHost {
         outbox: &mut Outbox,
     ) -> bool {
         let arrival = Arrival {
-            client: from.remote,
+            client: Some(from.remote),
             local: from.local_ip,
         };
         let mut state = self.lock();
@@ -203,7 +204,7 @@ impl RelayHost {
 
     fn on_accepted(self: &Arc<Self>, stream: TcpStream, from: SocketAddr) {
         let arrival = Arrival {
-            client: from,
+            client: None,
             local: stream.local_addr().ok().map(|local| local.ip()),
         };
         let mut outbox = Outbox::default();
@@ -225,12 +226,10 @@ impl RelayHost {
 
     /// A stream's task is over.
     fn on_ended(self: &Arc<Self>, stream: StreamId, outbox: &mut Outbox) {
-        let nobody = Arrival {
-            client: SocketAddr::from(([0; 4], 0)),
-            local: None,
-        };
         self.lock().streams.remove(&stream);
-        self.with(outbox, nobody, |relay| relay.handle_disconnected(stream));
+        self.with(outbox, Arrival::default(), |relay| {
+            relay.handle_disconnected(stream);
+        });
         self.flush(outbox);
     }
 
@@ -266,7 +265,9 @@ impl RelayHost {
                 Action::Close { relayed } => {
                     if let Some(found) = state.relayed.remove(&relayed) {
                         found.task.abort();
-                        state.homes.remove(&found.client);
+                        if let Some(client) = found.client {
+                            state.homes.remove(&client);
+                        }
                     }
                 }
             }
@@ -300,7 +301,7 @@ impl RelayHost {
                     client,
                 },
             );
-            if let Some(local) = arrival.local {
+            if let (Some(client), Some(local)) = (client, arrival.local) {
                 state.homes.insert(client, local);
             }
             relayed
@@ -313,7 +314,7 @@ impl RelayHost {
         let of_family = |sender: &&Arc<Sender>| sender.local.is_ipv4() == to.is_ipv4();
         let sender = self.senders.iter().find(of_family)?;
         let known = state.homes.get(&to).copied();
-        let from = known.or(arrival.local.filter(|_| arrival.client == to));
+        let from = known.or(arrival.local.filter(|_| arrival.client == Some(to)));
         Some(Exit::Shared(sender.clone(), Way { to, from }))
     }
 
@@ -377,7 +378,7 @@ async fn receive(
 ) {
     let mut outbox = Outbox::default();
     loop {
-        let is_over = poll_fn(|cx| {
+        let batch = poll_fn(|cx| {
             let mut found = None;
             let received = socket.poll_receive(cx, |from, payload| {
                 let host = match &mut found {
@@ -392,12 +393,12 @@ async fn receive(
                     relay.handle_peer_datagram(now, relayed, from, payload);
                 });
             });
-            received.map(|()| match &found {
-                Some(host) => host.flush(&mut outbox),
-                None => {}
-            })
+            if let Some(host) = &found {
+                host.flush(&mut outbox);
+            }
+            received
         });
-        is_over.await;
+        batch.await;
         if host.strong_count() == 0 {
             return;
         }
@@ -410,10 +411,6 @@ async fn receive(
 async fn sweep(host: Weak<RelayHost>) {
     let mut ticks = tokio::time::interval(SWEEP);
     let mut outbox = Outbox::default();
-    let nobody = Arrival {
-        client: SocketAddr::from(([0; 4], 0)),
-        local: None,
-    };
     let mut sweeps = 0_u32;
     loop {
         ticks.tick().await;
@@ -424,7 +421,7 @@ async fn sweep(host: Weak<RelayHost>) {
         let own = sweeps
             .is_multiple_of(SWEEPS_PER_LOOK)
             .then(|| host.ground.own());
-        host.with(&mut outbox, nobody, |relay| {
+        host.with(&mut outbox, Arrival::default(), |relay| {
             if let Some(own) = own {
                 relay.set_own(own);
             }

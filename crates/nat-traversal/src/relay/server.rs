@@ -31,6 +31,10 @@ const MAX_REQUEST: usize = 1000;
 /// of [`turn::KEEPALIVE`](crate::turn::KEEPALIVE) are then missing.
 const ABANDONED: Duration = Duration::from_secs(35);
 
+/// Silence after which an allocation gives way to any other device when there is no place left: a
+/// client that is alive asks for its permissions again every five minutes (RFC 8656 section 9).
+const FORGOTTEN: Duration = Duration::from_secs(5 * 60 + 10);
+
 /// What was done, since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stats {
@@ -325,14 +329,20 @@ impl Relay {
     }
 
     /// A device that comes from another address has left allocations behind. When it has as many
-    /// as it may, the one that was silent for the longest goes, if that is [`ABANDONED`].
+    /// as it may, the one that was silent for the longest goes, if that is [`ABANDONED`]; when
+    /// there is no place at all, that of any device, if it is [`FORGOTTEN`].
     fn make_room(&mut self, now: Instant, id: &DeviceId) {
+        let limits = &self.config.limits;
         let same = self.clients.iter().filter(|(_, client)| client.id == *id);
-        if same.clone().count() < self.config.limits.clients_per_id {
+        let (oldest, silence) = if same.clone().count() >= limits.clients_per_id {
+            (same.min_by_key(|(_, client)| client.heard), ABANDONED)
+        } else if self.clients.len() >= limits.clients.min(MAX_CLIENTS) {
+            let all = self.clients.iter();
+            (all.min_by_key(|(_, client)| client.heard), FORGOTTEN)
+        } else {
             return;
-        }
-        let oldest = same.min_by_key(|(_, client)| client.heard);
-        if let Some((&link, _)) = oldest.filter(|(_, client)| now >= client.heard + ABANDONED) {
+        };
+        if let Some((&link, _)) = oldest.filter(|(_, client)| now >= client.heard + silence) {
             self.remove(link);
             if let Link::Stream(stream) = link {
                 self.streams.remove(stream);

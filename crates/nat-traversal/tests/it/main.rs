@@ -6,6 +6,7 @@ mod grid;
 mod hostile;
 mod kinds;
 mod relay;
+mod relay_streams;
 mod relay_world;
 mod stun;
 mod turn;

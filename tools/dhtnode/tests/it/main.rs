@@ -6,5 +6,6 @@ mod items;
 mod nodes;
 mod place;
 mod prompt;
+mod relay;
 mod usage;
 mod values;

@@ -80,14 +80,13 @@ impl Ground {
     /// at the number of the UDP port and at 443, each where it can be had.
     pub(super) fn listen(
         &self,
-        ports: Option<Vec<u16>>,
+        ports: Option<&[u16]>,
     ) -> Result<(Vec<TcpListener>, Vec<SocketAddr>), DhtBuildError> {
         let (mut listeners, mut bound) = (Vec::new(), Vec::new());
         let is_asked = ports.is_some();
         for local in &self.locals {
-            let mut wanted = ports
-                .clone()
-                .unwrap_or_else(|| vec![local.port(), HTTPS_PORT]);
+            let usual = || vec![local.port(), HTTPS_PORT];
+            let mut wanted = ports.map_or_else(usual, <[u16]>::to_vec);
             wanted.dedup();
             for port in wanted {
                 let address = SocketAddr::new(local.ip(), port);
