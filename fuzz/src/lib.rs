@@ -9,10 +9,12 @@
 //! compiler, or with `RUSTC_BOOTSTRAP=1` on stable. An input that failed goes into corpus/NAME.
 
 mod channel_mux;
+mod credentials;
 mod dht_core;
 mod identity;
 mod nat_traversal;
 mod secure_transport;
+mod socks5;
 
 /// What a fuzz target is: it returns when all is well and panics when a promise is broken.
 pub type Target = fn(&[u8]);
@@ -21,6 +23,11 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("bencode", dht_core::bencode),
     ("blocklist", dht_core::blocklist),
+    ("capability", credentials::capability),
+    ("certificate", credentials::certificate),
+    ("certificate_list", credentials::revocation_list),
+    ("certificate_pem", credentials::pem),
+    ("certificate_request", credentials::request),
     ("contacts", identity::contacts),
     ("device_id", identity::device_id),
     ("dht_node", dht_core::dht_node),
@@ -38,11 +45,15 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("nat_session", nat_traversal::nat_session),
     ("peer_address", identity::peer_address),
     ("peer_argument", identity::peer_argument),
+    ("permission", credentials::permission),
+    ("policy_file", credentials::policy_file),
+    ("presented", credentials::presented),
     ("publication", dht_core::publication),
     ("quic_gate", secure_transport::gate),
     ("relay", nat_traversal::relay),
     ("saved_state", dht_core::saved_state),
     ("sealed", identity::sealed),
+    ("socks5", socks5::messages),
     ("split_joiner", dht_core::split_joiner),
     ("stun_message", nat_traversal::stun_message),
     ("target", identity::target),

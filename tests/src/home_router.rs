@@ -75,7 +75,7 @@ impl HomeRouter {
     /// # Errors
     /// [`RouterError::Missing`] without miniupnpd or nft.
     pub fn new(lab: &Lab, outside: &Lan, speaks: Speaks) -> Result<Self, RouterError> {
-        let program = find("miniupnpd").ok_or(RouterError::Missing("miniupnpd"))?;
+        find("miniupnpd").ok_or(RouterError::Missing("miniupnpd"))?;
         find("nft").ok_or(RouterError::Missing("nft"))?;
         let (host, inside) = (lab.host("router")?, lab.lan()?);
         host.set_sysctl("net/ipv4/ip_forward", "1")?;
@@ -93,16 +93,7 @@ impl HomeRouter {
             speaks,
         };
         if speaks != Speaks::Nothing {
-            let folder = lab.folder();
-            let file = folder.join("miniupnpd.conf");
-            std::fs::write(&file, configuration(speaks, &folder.join("leases")))?;
-            let command = router.host.command(program).arg("-d").arg("-f").arg(&file);
-            let command = command.arg("-P").arg(folder.join("miniupnpd.pid"));
-            let mut daemon = command.lifetime(LIFETIME).start()?;
-            daemon.await_line("that it listens", LIMIT, |line| {
-                (line.contains("istening") && line.contains("on port")).then_some(())
-            })?;
-            router.daemon = Some(daemon);
+            router.daemon = Some(start_daemon(lab, &router.host, (speaks, 1))?);
         }
         Ok(router)
     }
@@ -150,10 +141,7 @@ impl HomeRouter {
     /// # Errors
     /// When `nft` fails.
     pub fn pinholes(&self) -> Result<Vec<String>, RouterError> {
-        let mut rules = self.rules_in("miniupnpd")?;
-        // nft shows the address of a hole as the bytes that are compared.
-        rules.retain(|rule| rule.contains("0x20010db8"));
-        Ok(rules)
+        pinholes_of(&self.host)
     }
 
     /// The rules of the mappings that are there, one for each.
@@ -161,18 +149,7 @@ impl HomeRouter {
     /// # Errors
     /// When `nft` fails.
     pub fn mappings(&self) -> Result<Vec<String>, RouterError> {
-        let mut rules = self.rules_in("prerouting_miniupnpd")?;
-        rules.retain(|rule| rule.contains("dnat"));
-        Ok(rules)
-    }
-
-    fn rules_in(&self, chain: &str) -> Result<Vec<String>, RouterError> {
-        let list = ["list", "chain", "inet", "upnp", chain];
-        let listed = self.host.command("nft").args(list).start()?.finish(LIMIT)?;
-        match listed.code() {
-            Some(0) => Ok(listed.text().lines().map(|l| l.trim().to_owned()).collect()),
-            _ => Err(RouterError::Rules(listed.stderr)),
-        }
+        mappings_of(&self.host)
     }
 
     /// Waits until the mappings are as `wanted` says, and returns them; at most `limit`, then
@@ -195,12 +172,70 @@ impl HomeRouter {
         }
     }
 
+    /// The router itself.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
     /// What the daemon logged.
     pub fn said(&self) -> String {
         self.daemon
             .as_ref()
             .map(Process::stderr)
             .unwrap_or_default()
+    }
+}
+
+/// Starts miniupnpd on a router with the tables and interfaces of [`rules`], for the devices of
+/// `192.168.N.0/24`.
+pub(crate) fn start_daemon(
+    lab: &Lab,
+    host: &Host,
+    (speaks, network): (Speaks, u8),
+) -> Result<Process, RouterError> {
+    let program = find("miniupnpd").ok_or(RouterError::Missing("miniupnpd"))?;
+    let folder = lab.folder();
+    let file = folder.join(format!("miniupnpd-{network}.conf"));
+    let leases = folder.join(format!("leases-{network}"));
+    std::fs::write(&file, configuration((speaks, network), &leases))?;
+    let command = host.command(program).arg("-d").arg("-f").arg(&file);
+    let command = command
+        .arg("-P")
+        .arg(folder.join(format!("miniupnpd-{network}.pid")));
+    let mut daemon = command.lifetime(LIFETIME).start()?;
+    daemon.await_line("that it listens", LIMIT, |line| {
+        (line.contains("istening") && line.contains("on port")).then_some(())
+    })?;
+    Ok(daemon)
+}
+
+/// The rules of the holes that the daemon has made in the IPv6 firewall, one for each.
+pub(crate) fn pinholes_of(host: &Host) -> Result<Vec<String>, RouterError> {
+    let mut rules = rules_in(host, "miniupnpd")?;
+    // nft shows the address of a hole as the bytes that are compared.
+    rules.retain(|rule| rule.contains("0x20010db8"));
+    Ok(rules)
+}
+
+/// The rules of the mappings that the daemon has made, one for each.
+pub(crate) fn mappings_of(host: &Host) -> Result<Vec<String>, RouterError> {
+    let mut rules = rules_in(host, "prerouting_miniupnpd")?;
+    rules.retain(|rule| rule.contains("dnat"));
+    Ok(rules)
+}
+
+fn rules_in(host: &Host, chain: &str) -> Result<Vec<String>, RouterError> {
+    let listed = nft(host, &["list", "chain", "inet", "upnp", chain])?;
+    Ok(listed.lines().map(|l| l.trim().to_owned()).collect())
+}
+
+/// Runs `nft` with these words on a router and returns what it prints.
+pub(crate) fn nft(host: &Host, words: &[&str]) -> Result<String, RouterError> {
+    let ended = host.command("nft").args(words).start()?.finish(LIMIT)?;
+    match ended.code() {
+        Some(0) => Ok(ended.text()),
+        _ => Err(RouterError::Rules(ended.stderr)),
     }
 }
 
@@ -265,7 +300,7 @@ fn rules(speaks: Speaks) -> String {
     )
 }
 
-fn configuration(speaks: Speaks, leases: &std::path::Path) -> String {
+fn configuration((speaks, network): (Speaks, u8), leases: &std::path::Path) -> String {
     let switch = |on: bool| if on { "yes" } else { "no" };
     format!(
         "ext_ifname=wan\nlistening_ip=home\nhttp_port=5000\n\
@@ -274,7 +309,7 @@ fn configuration(speaks: Speaks, leases: &std::path::Path) -> String {
          upnp_table_name=upnp\nupnp_nat_table_name=upnp\n\
          upnp_forward_chain=miniupnpd\nupnp_nat_chain=prerouting_miniupnpd\n\
          upnp_nat_postrouting_chain=postrouting_miniupnpd\n\
-         allow 1024-65535 192.168.1.0/24 1024-65535\ndeny 0-65535 0.0.0.0/0 0-65535\n",
+         allow 1024-65535 192.168.{network}.0/24 1024-65535\ndeny 0-65535 0.0.0.0/0 0-65535\n",
         switch(speaks != Speaks::NatPmp),
         switch(speaks != Speaks::Upnp),
         leases.display()

@@ -4,7 +4,8 @@
 //! emulated long links, and starts real programs inside. [`device`] puts the project's own tools
 //! on such a host, each with a home of its own. [`dht_peers`] has foreign participants of the DHT
 //! beside ours. [`home_router`] is a NAT with a real
-//! port-mapping daemon; [`turn_server`] is a real relay. [`mod@bench`] is the harness behind
+//! port-mapping daemon, [`nat_router`] has NATs of every kind, [`grid`] tries each with each other;
+//! [`turn_server`] is a real relay. [`mod@bench`] is the harness behind
 //! `cargo xtask bench`. The end-to-end tests are in `tests/it`.
 //!
 //! Everything needs Linux and root. Where namespaces cannot be made, [`lab::Lab::new`] says so and
@@ -33,6 +34,8 @@ pub mod device;
 #[cfg(target_os = "linux")]
 pub mod dht_peers;
 pub mod dht_scale;
+#[cfg(target_os = "linux")]
+pub mod grid;
 #[cfg(target_os = "linux")]
 pub mod home_router;
 #[cfg(target_os = "linux")]

@@ -8,6 +8,7 @@
 //!   skipped ones and named.
 
 mod counts;
+mod grid;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,16 +29,18 @@ pub(crate) struct Options {
     filter: Option<String>,
     release: bool,
     no_setup: bool,
+    grid: Option<grid::Options>,
 }
 
 impl Options {
     /// `--filter X`: only tests whose name contains X; `--release`: release binaries under the
-    /// end-to-end tests; `--no-setup`: install nothing.
+    /// end-to-end tests; `--no-setup`: install nothing; `--grid`: the grid of NATs alone.
     pub(crate) fn parse(arguments: &mut Arguments) -> Outcome<Self> {
         Ok(Self {
             filter: arguments.value("--filter")?,
             release: arguments.flag("--release"),
             no_setup: arguments.flag("--no-setup"),
+            grid: grid::Options::parse(arguments)?,
         })
     }
 }
@@ -51,6 +54,9 @@ pub(crate) fn run(options: &Options, interrupt: &Interrupt) -> Outcome {
             return Err(failure);
         }
         println!("setup: {failure}");
+    }
+    if let Some(grid) = &options.grid {
+        return grid::run(grid, interrupt);
     }
     let session = Session::new(options, interrupt)?;
     session.build()?;

@@ -13,6 +13,10 @@ cargo xtask COMMAND
   test [--filter X] [--release] [--no-setup]
                                 build, run every test, doctest and fuzz corpus, add up the counts;
                                 --release: end-to-end tests use the release binaries
+  test --grid [--rounds N] [--write]
+                                every kind of NAT with every other, in simulation (100 seeds) and
+                                between real processes, N times each (default 1, about 5 minutes);
+                                --write puts the table into docs/nat-traversal.md
   ci [--only STEP]              everything a change must pass, with a timing table
   demo [--size MIB]             two fresh devices send each other a file by device id (default 256)
   bench [ARGS...]               the benchmark of docs/bench.md; ARGS go to the harness

@@ -27,7 +27,7 @@ use crate::relays::finder::RelayFinder;
 use crate::relays::{PathPreference, Relays, TurnServer};
 use crate::signal::Signaller;
 use crate::state::{Shared, State};
-use crate::traversal::{Ground, Sessions, Traversal};
+use crate::traversal::{Ground, Sessions, StunAsker, StunServers, Traversal};
 use crate::upkeep::Upkeep;
 
 /// Data that one connection may have sent without an acknowledgement, in bytes: 8 MiB fills
@@ -47,6 +47,7 @@ pub struct NodeBuilder {
     dht: Option<DhtSettings>,
     sources: Vec<Arc<dyn Discovery>>,
     turn: Vec<TurnServer>,
+    stun: Vec<String>,
     path: PathPreference,
     settings: TransportSettings,
 }
@@ -68,6 +69,7 @@ impl NodeBuilder {
             dht: None,
             sources: Vec::new(),
             turn: Vec::new(),
+            stun: Vec::new(),
             path: PathPreference::Any,
             settings: TransportSettings::default(),
         }
@@ -132,6 +134,16 @@ impl NodeBuilder {
         self
     }
 
+    /// Adds a STUN server, `HOST:PORT`, which is asked from the node's own sockets under which
+    /// address it sees them: at the start, each minute, and when the network changes. Peers that
+    /// are called are told. Not needed where nodes of the DHT are spread over several networks, for
+    /// they tell it too. Default: none.
+    #[must_use]
+    pub fn stun(mut self, server: impl Into<String>) -> Self {
+        self.stun.push(server.into());
+        self
+    }
+
     /// Which paths may be used. With [`PathPreference::Relay`] no address of this device is
     /// announced, and [`NodeBuilder::mdns`], [`NodeBuilder::port_mapping`] and address hints have
     /// no effect. Default: all.
@@ -166,12 +178,18 @@ impl NodeBuilder {
         let local_addresses = sockets.local_addresses();
         let settings = self.settings.keep_alive(None).max_bidi_streams(MAX_STREAMS);
         let hello = Bytes::from(Hello { instance }.encode());
-        let [session_rng, relay_rng, finder_rng, core_rng, upkeep_rng] =
-            std::array::from_fn(|_| {
-                let mut seed = [0; 32];
-                rng.fill_bytes(&mut seed);
-                ChaCha20Rng::from_seed(seed)
-            });
+        let [
+            session_rng,
+            relay_rng,
+            finder_rng,
+            stun_rng,
+            core_rng,
+            upkeep_rng,
+        ] = std::array::from_fn(|_| {
+            let mut seed = [0; 32];
+            rng.fill_bytes(&mut seed);
+            ChaCha20Rng::from_seed(seed)
+        });
         let noise = NoiseConfig::new(&key, hello, Box::new(rng)).map_err(configuration)?;
         let core = Core::new(noise, settings, (SEND_WINDOW, Limits::default()), core_rng)
             .map_err(configuration)?;
@@ -197,7 +215,11 @@ impl NodeBuilder {
         let handle = Handle::new(shared.clone());
         let address = self.bind;
         let relays = Arc::new(Relays::new(key.clone(), relay_rng));
-        let sessions = Arc::new(Sessions::new(relays.clone(), self.path));
+        let sessions = Arc::new(Sessions::new(
+            relays.clone(),
+            StunServers::new(stun_rng),
+            self.path,
+        ));
         let ends = (sockets, relays.clone());
         let driver = Driver::new(shared.clone(), ends, dht_shared, sessions.clone())
             .map_err(|source| BuildError::Bind { address, source })?;
@@ -226,6 +248,7 @@ impl NodeBuilder {
                 dht: dht.clone(),
                 mappings: mapper.as_ref().map(PortMapper::watch),
                 relays: finder.relays().clone(),
+                sessions: sessions.clone(),
                 preference: self.path,
             };
             let signaller = Signaller::new(dht.clone(), key.clone());
@@ -244,6 +267,8 @@ impl NodeBuilder {
                 sources.push(Arc::new(discovery));
             }
         }
+        let asker = (!self.stun.is_empty())
+            .then(|| StunAsker::start((shared.clone(), sessions.clone()), self.stun, changes()));
         let upkeep = Upkeep::start(
             (&shared, sessions),
             changes(),
@@ -255,6 +280,7 @@ impl NodeBuilder {
             dht,
             finder,
             _carrier: carrier,
+            _asker: asker,
             watcher,
             mapper,
             sources,

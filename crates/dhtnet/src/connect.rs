@@ -15,7 +15,7 @@ use crate::core::path::{PathAddress, Route};
 use crate::core::{ChannelKey, ConnectionKey, DialError};
 use crate::discovery::{Discovery, Lookup};
 use crate::error::{ChannelError, ConnectError, ConnectStep, EndReason, close_code, unreachable};
-use crate::node::Node;
+use crate::node::{Handle, Node};
 use crate::relays::finder::RelayFault;
 use crate::state::{DialFailure, Shared};
 
@@ -76,13 +76,13 @@ pub(crate) async fn connect(
         let mut again = true;
         loop {
             let connection = connection_to(node, peer, begun).await?;
-            match open(node, connection, peer.id, &request)? {
+            match open(&node.handle, connection, peer.id, &request)? {
                 Some(channel) if options.early => return Ok(channel),
                 Some(channel) => {
                     channel
                         .answered()
                         .await
-                        .map_err(|error| refused(peer, error))?;
+                        .map_err(|error| refused(peer.id, error))?;
                     return Ok(channel);
                 }
                 None if again => again = false,
@@ -126,34 +126,56 @@ fn what_was_asked(node: &Node) -> (Vec<&'static str>, Vec<RelayFault>) {
     (names, node.relay_faults())
 }
 
-fn refused(peer: &PeerAddress, error: ChannelError) -> ConnectError {
+fn refused(peer: DeviceId, error: ChannelError) -> ConnectError {
     match error {
-        ChannelError::Declined(reason) => ConnectError::Declined {
-            peer: peer.id,
-            reason,
-        },
-        ChannelError::ConnectionLost(EndReason::Refused) => ConnectError::Refused { peer: peer.id },
-        ChannelError::ConnectionLost(reason) => ConnectError::Lost {
-            peer: peer.id,
-            reason,
-        },
+        ChannelError::Declined(reason) => ConnectError::Declined { peer, reason },
+        ChannelError::ConnectionLost(EndReason::Refused) => ConnectError::Refused { peer },
+        ChannelError::ConnectionLost(reason) => ConnectError::Lost { peer, reason },
         _ => ConnectError::Lost {
-            peer: peer.id,
+            peer,
             reason: EndReason::Closed,
         },
     }
 }
 
+/// See [`SendHalf::open_beside`](crate::SendHalf::open_beside).
+pub(crate) async fn open_beside(
+    held: &Held,
+    request: &ChannelRequest,
+    options: ConnectOptions,
+) -> Result<Channel, ConnectError> {
+    request.validate()?;
+    let peer = held.peer;
+    let Some(channel) = open(&held.handle, held.key.connection, peer, request)? else {
+        let reason = EndReason::Closed;
+        return Err(ConnectError::Lost { peer, reason });
+    };
+    if options.early {
+        return Ok(channel);
+    }
+    match tokio::time::timeout(options.timeout, channel.answered()).await {
+        Ok(answered) => {
+            answered.map_err(|error| refused(peer, error))?;
+            Ok(channel)
+        }
+        Err(_) => Err(ConnectError::TimedOut {
+            peer,
+            step: ConnectStep::Open,
+            after: options.timeout,
+        }),
+    }
+}
+
 /// Asks for the channel. `None` when the connection cannot take it any more.
 fn open(
-    node: &Node,
+    handle: &Handle,
     connection: ConnectionKey,
     peer: DeviceId,
     request: &ChannelRequest,
 ) -> Result<Option<Channel>, ConnectError> {
-    let handle = node.handle.clone();
+    let handle = handle.clone();
     let now = handle.now();
-    node.handle.shared().with(|state| {
+    handle.shared().clone().with(|state| {
         let opened = state
             .core
             .with_mux(connection, |mux, link| mux.open(link, now, request.clone()));

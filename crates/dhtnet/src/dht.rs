@@ -43,4 +43,5 @@ pub use self::handle::{At, Dht, LookupReport, Stats, StatsOfFamily, Stored};
 pub use self::operation::{Peers, Subscription, ValueEvent, Values};
 pub use self::values::FullValue;
 
+pub(crate) use self::saving::saved_nodes;
 pub(crate) use self::shared::DhtShared;

@@ -2,6 +2,7 @@
 //! what the core wants out again.
 
 mod dht;
+pub(crate) mod doctor;
 mod outlet;
 mod readiness;
 mod relay_server;

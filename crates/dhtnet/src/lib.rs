@@ -97,6 +97,7 @@ mod connect;
 mod core;
 pub mod dht;
 pub mod discovery;
+pub mod doctor;
 mod driver;
 mod error;
 mod events;
@@ -132,7 +133,8 @@ pub use crate::node::{Node, SHUTDOWN_LIMIT};
 pub use crate::port_mapping::{MappingProtocol, PortMapping};
 pub use crate::relays::finder::RelayFault;
 pub use crate::relays::{
-    MAX_URI_LEN, PathPreference, RelayError, RelayTransport, TurnServer, TurnUriError,
+    MAX_URI_LEN, NotCertificates, PathPreference, RelayError, RelayTransport, TurnServer,
+    TurnUriError,
 };
 pub use crate::report::{
     ChannelReport, ConnectionReport, DropReport, PathEvent, PathKind, PathReason, PathReport,

@@ -25,6 +25,7 @@ use crate::relays::blocked::Carrier;
 use crate::relays::finder::{RelayFault, RelayFinder};
 use crate::report::{ChannelReport, ConnectionReport, DropReport};
 use crate::state::{ActionOf, DialFailure, Offer, Shared, default_action};
+use crate::traversal::StunAsker;
 use crate::upkeep::Upkeep;
 
 /// How long [`Node::shutdown`] waits for what was written to arrive.
@@ -86,6 +87,8 @@ pub(crate) struct Parts {
     /// Absent where the DHT is, for a node bound to a loopback address, and where no relay may be
     /// used.
     pub(crate) _carrier: Option<Carrier>,
+    /// Absent without STUN servers.
+    pub(crate) _asker: Option<StunAsker>,
     /// Tells of changed addresses and routes; absent for a node bound to a loopback address.
     pub(crate) watcher: Option<Watcher>,
     /// Absent when it was switched off, and where the watcher is.
@@ -214,7 +217,28 @@ impl Node {
         self.listen_with(name, Arc::new(action_of))
     }
 
+    /// As [`Node::listen`], for a node that calls its peers and is not called: it is announced
+    /// nowhere, and no router is asked to let others in.
+    ///
+    /// # Errors
+    /// [`ListenError`].
+    pub fn listen_unannounced(&self, name: &str) -> Result<Listener, ListenError> {
+        self.add_listener(name, Arc::new(|request| Ok(default_action(request))))
+    }
+
     fn listen_with(&self, name: &str, action_of: ActionOf) -> Result<Listener, ListenError> {
+        let listener = self.add_listener(name, action_of)?;
+        let announcement = Announcement::new(self.id(), self.local_addresses());
+        for source in &self.parts.sources {
+            source.announce(&announcement);
+        }
+        if let Some(mapper) = &self.parts.mapper {
+            mapper.start();
+        }
+        Ok(listener)
+    }
+
+    fn add_listener(&self, name: &str, action_of: ActionOf) -> Result<Listener, ListenError> {
         ChannelRequest::stream(name)
             .validate()
             .map_err(ListenError::InvalidName)?;
@@ -226,13 +250,6 @@ impl Node {
             return Err(ListenError::NameTaken);
         }
         drop(state);
-        let announcement = Announcement::new(self.id(), self.local_addresses());
-        for source in &self.parts.sources {
-            source.announce(&announcement);
-        }
-        if let Some(mapper) = &self.parts.mapper {
-            mapper.start();
-        }
         Ok(Listener::new(self.handle.clone(), name.to_owned()))
     }
 

@@ -5,6 +5,7 @@
 //! stand. The mappings that are there stand in a watched list. When the node ends they are taken
 //! back, within [`RELEASE_LIMIT`].
 
+mod claims;
 mod ground;
 mod igd;
 mod mapper;
@@ -19,6 +20,9 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
+#[cfg(test)]
+pub(crate) use self::claims::LIMIT as CLAIMS_LIMIT;
+pub(crate) use self::claims::claims;
 use self::mapper::Mapper;
 pub use self::report::{MappingProtocol, PortMapping};
 use crate::interfaces::Changes;

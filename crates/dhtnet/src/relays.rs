@@ -7,6 +7,7 @@
 
 mod batch;
 pub(crate) mod blocked;
+mod entry;
 mod error;
 pub(crate) mod finder;
 mod reach;
@@ -21,18 +22,16 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use dhtnet_identity::DeviceKey;
-use dhtnet_nat_traversal::relay::relay_of;
-use dhtnet_nat_traversal::turn::{
-    Allocation, AllocationError, Config, Event, Families, Handled, Inquiry, Link, SendError, Told,
-};
+use dhtnet_nat_traversal::turn::{AllocationError, Handled, SendError};
 use rand_chacha::ChaCha20Rng;
 use tokio::sync::Notify;
-use zeroize::Zeroizing;
 
 pub(crate) use self::batch::{Leg, Queue};
+pub(crate) use self::entry::{Doorway, Login, Target};
+use self::entry::{Entry, Stage, first_stage};
 pub use self::error::RelayError;
 pub(crate) use self::reach::Reach;
-pub use self::server::{MAX_URI_LEN, RelayTransport, TurnServer, TurnUriError};
+pub use self::server::{MAX_URI_LEN, NotCertificates, RelayTransport, TurnServer, TurnUriError};
 
 /// Allocations at the same time: one is enough for all peers, and while servers change there are
 /// two. More only where sessions of different networks hold on to theirs.
@@ -66,36 +65,10 @@ pub enum PathPreference {
     Relay,
 }
 
-/// A server at one address, and how to prove oneself there.
-pub(crate) struct Target {
-    /// As in messages.
-    pub(crate) name: String,
-    /// For the certificate.
-    pub(crate) host: String,
-    pub(crate) address: SocketAddr,
-    pub(crate) transport: RelayTransport,
-    pub(crate) login: Login,
-}
-
-/// What proves who asks.
-pub(crate) enum Login {
-    Password {
-        username: String,
-        password: Zeroizing<String>,
-    },
-    /// A relay of this system: its realm tells its id, which with our key makes the password.
-    Device,
-}
-
 /// What the driver is asked to do with streams.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Order {
-    Connect {
-        number: u16,
-        address: SocketAddr,
-        transport: RelayTransport,
-        host: String,
-    },
+    Connect { number: u16, to: Doorway },
     Disconnect(u16),
 }
 
@@ -130,36 +103,12 @@ struct Inner {
     next: u16,
     entries: BTreeMap<u16, Entry>,
     orders: VecDeque<Order>,
-    /// Numbers that were usable and are not any more.
+    /// Numbers of what has ended.
     gone: VecDeque<u16>,
     /// Which allocation carries the datagrams of the DHT.
     carrier: Option<u16>,
     next_tidy: Option<Instant>,
     closing: bool,
-}
-
-struct Entry {
-    target: Target,
-    stage: Stage,
-    /// Addresses of peers, admitted or to be.
-    admitted: BTreeSet<IpAddr>,
-    /// Since when nobody uses it.
-    unused_since: Option<Instant>,
-    /// What is for addresses that are not admitted yet.
-    held: VecDeque<(SocketAddr, Bytes)>,
-    /// What was held and can be sent now, wrapped.
-    released: VecDeque<Bytes>,
-}
-
-enum Stage {
-    /// A stream is being made.
-    Connecting,
-    /// The realm is asked for.
-    Asking(Box<Inquiry>),
-    /// From the first request on.
-    Live(Box<Allocation>),
-    /// Over.
-    Ended(RelayError),
 }
 
 impl fmt::Debug for Relays {
@@ -206,14 +155,12 @@ impl Relays {
             return None;
         }
         let number = inner.free_number();
-        let stage = match target.transport {
+        let stage = match target.door.transport {
             RelayTransport::Udp => inner.first_stage(now, &target),
             RelayTransport::Tcp | RelayTransport::Tls => {
                 inner.orders.push_back(Order::Connect {
                     number,
-                    address: target.address,
-                    transport: target.transport,
-                    host: target.host.clone(),
+                    to: target.door.clone(),
                 });
                 Stage::Connecting
             }
@@ -223,6 +170,7 @@ impl Relays {
             stage,
             admitted: BTreeSet::new(),
             unused_since: Some(now),
+            told: false,
             held: VecDeque::new(),
             released: VecDeque::new(),
         };
@@ -340,7 +288,7 @@ impl Relays {
         let mut inner = self.lock();
         let mut entries = inner.entries.iter_mut();
         let of_server = |(_, entry): &(&u16, &mut Entry)| {
-            entry.target.address == from && entry.target.transport == RelayTransport::Udp
+            entry.target.door.address == from && entry.target.door.transport == RelayTransport::Udp
         };
         let Some((number, entry)) = entries.find(of_server) else {
             return Taken::NotOurs(datagram);
@@ -404,7 +352,6 @@ impl Relays {
             Stage::Ended(_) => {}
         }
         self.settle(now, &mut inner);
-        self.changed.notify_waiters();
     }
 
     /// Bytes came in on the stream of an allocation.
@@ -422,7 +369,6 @@ impl Relays {
             tracing::debug!(relay = %entry.target.name, %error, "what speaks there is no relay");
             if matches!(entry.stage, Stage::Asking(_)) {
                 entry.stage = Stage::Ended(AllocationError::Protocol.into());
-                inner.gone.push_back(number);
             }
         }
         self.settle(now, &mut inner);
@@ -474,7 +420,7 @@ impl Relays {
         self.lock().orders.pop_front()
     }
 
-    /// An allocation that could be used and has ended, once.
+    /// An allocation that has ended, once.
     pub(crate) fn poll_gone(&self) -> Option<u16> {
         self.lock().gone.pop_front()
     }
@@ -608,11 +554,12 @@ impl Relays {
         } = inner;
         let mut changed = false;
         for (number, entry) in entries {
-            let before = matches!(entry.stage, Stage::Ended(_));
             changed |= entry.settle(now, key, rng);
-            if !before && matches!(entry.stage, Stage::Ended(_)) {
+            if !entry.told && matches!(entry.stage, Stage::Ended(_)) {
+                entry.told = true;
+                changed = true;
                 gone.push_back(*number);
-                if entry.target.transport != RelayTransport::Udp {
+                if entry.target.door.transport != RelayTransport::Udp {
                     orders.push_back(Order::Disconnect(*number));
                 }
             }
@@ -641,143 +588,6 @@ impl Inner {
 
     fn first_stage(&mut self, now: Instant, target: &Target) -> Stage {
         first_stage(now, (target, &self.key), &mut self.rng)
-    }
-}
-
-fn first_stage(now: Instant, (target, key): (&Target, &DeviceKey), rng: &mut ChaCha20Rng) -> Stage {
-    match &target.login {
-        Login::Password { username, password } => {
-            let config = target.config(username, password);
-            tracing::debug!(relay = %target.name, user = %key.id().short(), "asking for an allocation");
-            Stage::Live(Box::new(Allocation::new(now, &config, rng)))
-        }
-        Login::Device => {
-            let server = (target.address, target.link());
-            Stage::Asking(Box::new(Inquiry::new(now, server, rng)))
-        }
-    }
-}
-
-impl Target {
-    fn link(&self) -> Link {
-        match self.transport {
-            RelayTransport::Udp => Link::Datagrams,
-            RelayTransport::Tcp | RelayTransport::Tls => Link::Stream,
-        }
-    }
-
-    fn config(&self, username: &str, password: &str) -> Config {
-        let families = if self.address.is_ipv4() {
-            Families::V4
-        } else {
-            Families::Both
-        };
-        Config::new(self.address, username, password)
-            .link(self.link())
-            .families(families)
-    }
-}
-
-impl Entry {
-    fn relayed(&self) -> &[SocketAddr] {
-        match &self.stage {
-            Stage::Live(allocation) => allocation.relayed(),
-            _ => &[],
-        }
-    }
-
-    fn leg(&self, number: u16) -> Leg {
-        match self.target.transport {
-            RelayTransport::Udp => Leg::Datagrams(self.target.address),
-            RelayTransport::Tcp | RelayTransport::Tls => Leg::Stream(number),
-        }
-    }
-
-    fn permit(&mut self, now: Instant) {
-        let Stage::Live(allocation) = &mut self.stage else {
-            return;
-        };
-        if allocation.relayed().is_empty() {
-            return;
-        }
-        for peer in &self.admitted {
-            if let Err(error) = allocation.permit(now, *peer) {
-                tracing::trace!(%peer, %error, "not admitted at the relay");
-            }
-        }
-    }
-
-    fn close(&mut self, now: Instant) {
-        match &mut self.stage {
-            Stage::Live(allocation) => allocation.close(now),
-            Stage::Connecting | Stage::Asking(_) => self.stage = Stage::Ended(RelayError::Closed),
-            Stage::Ended(_) => {}
-        }
-    }
-
-    /// Takes what the stage tells. Returns whether the allocation has come to stand, or ended.
-    fn settle(&mut self, now: Instant, key: &DeviceKey, rng: &mut ChaCha20Rng) -> bool {
-        if let Stage::Asking(inquiry) = &self.stage
-            && let Some(told) = inquiry.told()
-        {
-            let realm = match told {
-                Told::Realm(realm) => relay_of(realm).ok_or(RelayError::NotOurs),
-                Told::Silence => Err(AllocationError::Silent.into()),
-                _ => Err(AllocationError::Protocol.into()),
-            };
-            match realm {
-                Ok(relay) => {
-                    tracing::debug!(relay = %relay.short(), "asking a relay of this system");
-                    let password = key.password_at_relay(&relay);
-                    let config = self.target.config(&key.id().to_string(), &password);
-                    self.stage = Stage::Live(Box::new(Allocation::new(now, &config, rng)));
-                }
-                Err(error) => {
-                    self.stage = Stage::Ended(error);
-                    return true;
-                }
-            }
-        }
-        let Stage::Live(allocation) = &mut self.stage else {
-            return false;
-        };
-        let mut changed = false;
-        let mut ended = None;
-        while let Some(event) = allocation.poll_event() {
-            match event {
-                Event::Allocated { relayed } => {
-                    tracing::debug!(relay = %self.target.name, %relayed, "an allocation stands");
-                    changed = true;
-                }
-                Event::Permitted { peer } => {
-                    for (to, datagram) in std::mem::take(&mut self.held) {
-                        if to.ip() != peer {
-                            self.held.push_back((to, datagram));
-                            continue;
-                        }
-                        let mut wrapped = Vec::new();
-                        if allocation
-                            .send_into(now, (to, &datagram), &mut wrapped)
-                            .is_ok()
-                        {
-                            self.released.push_back(wrapped.into());
-                        }
-                    }
-                }
-                Event::Refused { peer } => tracing::debug!(%peer, "refused by the relay"),
-                Event::Failed(error) => ended = Some(RelayError::from(error)),
-                Event::Closed => ended = Some(RelayError::Closed),
-            }
-        }
-        if let Some(error) = ended {
-            tracing::debug!(relay = %self.target.name, %error, "an allocation is over");
-            self.stage = Stage::Ended(error);
-            return true;
-        }
-        if changed {
-            self.permit(now);
-        }
-        changed
     }
 }
 

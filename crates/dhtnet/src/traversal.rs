@@ -6,6 +6,7 @@
 
 mod ground;
 mod sessions;
+mod stun_servers;
 mod updates;
 
 use std::fmt;
@@ -23,6 +24,7 @@ use tokio::task::JoinHandle;
 
 pub(crate) use self::ground::Ground;
 pub(crate) use self::sessions::{Order, Sessions};
+pub(crate) use self::stun_servers::{StunAsker, StunServers};
 use crate::core::path::Via;
 use crate::discovery::{Announcement, Discovery, Lookup};
 use crate::interfaces::{Changes, next_change};

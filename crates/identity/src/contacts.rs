@@ -9,7 +9,6 @@
 //! Saving writes the whole file anew, sorted by name; comments are not kept.
 
 mod file;
-mod suggestion;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -18,6 +17,7 @@ use std::path::{Path, PathBuf};
 use crate::atomic_file;
 use crate::device_id::DeviceId;
 use crate::peer_address::{Alias, PeerAddress, PeerArgument};
+use crate::suggestion;
 
 pub use file::{ContactsFault, ParseContactsError};
 
@@ -182,7 +182,9 @@ impl Contacts {
     }
 
     fn unknown(&self, name: &Alias) -> UnknownAlias {
-        let suggestion = suggestion::closest(name, self.by_name.keys()).cloned();
+        let names = self.by_name.keys().map(Alias::as_str);
+        let suggestion = suggestion::closest(name.as_str(), names);
+        let suggestion = suggestion.and_then(|found| found.parse().ok());
         UnknownAlias {
             name: name.clone(),
             suggestion,

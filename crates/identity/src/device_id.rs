@@ -87,7 +87,7 @@ impl DeviceId {
         Self(key.to_bytes())
     }
 
-    fn verifying_key(&self) -> VerifyingKey {
+    pub(crate) fn verifying_key(&self) -> VerifyingKey {
         VerifyingKey::from_bytes(&self.0).expect("a device id holds a point of the curve")
     }
 }

@@ -4,6 +4,7 @@
 //! key come from it. Memory that held secrets is wiped, and nothing here prints them.
 
 mod pem;
+mod protected;
 
 use std::fmt;
 
@@ -16,6 +17,8 @@ use zeroize::Zeroizing;
 use crate::device_id::DeviceId;
 
 pub use pem::KeyPemError;
+pub(crate) use pem::algorithm_name;
+pub use protected::{MAX_PASSPHRASE_LEN, Passphrase, PassphraseError};
 
 /// Salt of [`DeviceKey::derive_secret`], which keeps these secrets apart from any other use of
 /// the seed.
@@ -70,6 +73,11 @@ impl DeviceKey {
             .expand(label.as_bytes(), secret.as_mut())
             .expect("32 bytes are within the 8160 that HKDF-SHA256 can give");
         secret
+    }
+
+    /// The key, for the builders of certificates.
+    pub(crate) fn signing(&self) -> &SigningKey {
+        &self.signing
     }
 
     /// The key as PKCS#8 (RFC 5958, RFC 8410) in PEM, readable by `openssl pkey`.

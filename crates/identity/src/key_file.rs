@@ -1,14 +1,14 @@
 //! The file that holds a device key: PKCS#8 in PEM, readable by its owner alone.
 
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
 use crate::atomic_file;
-use crate::device_key::{DeviceKey, KeyPemError};
+use crate::device_key::{DeviceKey, KeyPemError, Passphrase};
 
 /// Bytes of the longest file that is read: a key of ours takes 119, and this leaves room for a
 /// certificate chain beside it.
@@ -25,9 +25,49 @@ const FOREIGN_BITS: u32 = 0o077;
 /// [`KeyFileError::Exists`] when something is there, which is never overwritten;
 /// [`KeyFileError::Io`].
 pub fn create(path: impl AsRef<Path>, key: &DeviceKey) -> Result<(), KeyFileError> {
-    let path = path.as_ref();
+    write(path.as_ref(), &key.to_pkcs8_pem())
+}
+
+/// The same under a passphrase; see [`DeviceKey::to_protected_pem`].
+///
+/// # Errors
+/// Those of [`create`].
+pub fn create_protected(
+    path: impl AsRef<Path>,
+    key: &DeviceKey,
+    passphrase: &Passphrase,
+    rng: &mut impl CryptoRng,
+) -> Result<(), KeyFileError> {
+    write(path.as_ref(), &key.to_protected_pem(passphrase, rng))
+}
+
+/// Reads the key at `path`. On Unix a file that others than its owner may read or write is
+/// refused: who could read it may have the key.
+///
+/// # Errors
+/// Every variant of [`KeyFileError`] but [`Exists`](KeyFileError::Exists); among them
+/// [`Garbage`](KeyFileError::Garbage) with [`KeyPemError::Encrypted`] for a key under a
+/// passphrase, which [`load_protected`] reads.
+pub fn load(path: impl AsRef<Path>) -> Result<DeviceKey, KeyFileError> {
+    load_by(path.as_ref(), DeviceKey::from_pkcs8_pem)
+}
+
+/// Reads the key at `path`, under this passphrase or under none.
+///
+/// # Errors
+/// Those of [`load`].
+pub fn load_protected(
+    path: impl AsRef<Path>,
+    passphrase: &Passphrase,
+) -> Result<DeviceKey, KeyFileError> {
+    load_by(path.as_ref(), |text| {
+        DeviceKey::from_protected_pem(text, passphrase)
+    })
+}
+
+fn write(path: &Path, pem: &str) -> Result<(), KeyFileError> {
     atomic_file::create_private_parent(path)
-        .and_then(|()| atomic_file::create_new(path, key.to_pkcs8_pem().as_bytes(), KEY_FILE_MODE))
+        .and_then(|()| atomic_file::create_new(path, pem.as_bytes(), KEY_FILE_MODE))
         .map_err(|source| match source.kind() {
             io::ErrorKind::AlreadyExists => KeyFileError::Exists {
                 path: path.to_owned(),
@@ -39,47 +79,17 @@ pub fn create(path: impl AsRef<Path>, key: &DeviceKey) -> Result<(), KeyFileErro
         })
 }
 
-/// Reads the key at `path`.
-///
-/// # Errors
-/// Every variant of [`KeyFileError`] but [`Exists`](KeyFileError::Exists). Permissions that are
-/// too wide are no error: see [`LoadedKey::warning`].
-pub fn load(path: impl AsRef<Path>) -> Result<LoadedKey, KeyFileError> {
-    let path = path.as_ref();
-    let (bytes, warning) = read_bounded(path)?;
-    parse(&bytes)
-        .map(|key| LoadedKey { key, warning })
+fn load_by(
+    path: &Path,
+    read: impl FnOnce(&str) -> Result<DeviceKey, KeyPemError>,
+) -> Result<DeviceKey, KeyFileError> {
+    let bytes = read_bounded(path)?;
+    as_text(&bytes)
+        .and_then(read)
         .map_err(|source| KeyFileError::Garbage {
             path: path.to_owned(),
             source,
         })
-}
-
-/// A key that was read, and what is wrong with its file.
-#[derive(Debug, Clone)]
-pub struct LoadedKey {
-    /// The key.
-    pub key: DeviceKey,
-    /// Set when others than the owner may use the file. Always `None` where there are no Unix
-    /// permissions.
-    pub warning: Option<WidePermissions>,
-}
-
-/// A key file that others than its owner may read or write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WidePermissions {
-    /// The permission bits, such as `0o644`.
-    pub mode: u32,
-}
-
-impl fmt::Display for WidePermissions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "its mode {:04o} lets other users at the key (chmod 600 closes it)",
-            self.mode
-        )
-    }
 }
 
 /// Why a key file could not be created or read.
@@ -103,6 +113,17 @@ pub enum KeyFileError {
     NotAFile {
         /// The path.
         path: PathBuf,
+    },
+    /// Others than its owner may read or write it.
+    #[error(
+        "{path:?} lets other users at the key (mode {mode:04o}); if nobody did, run: chmod 600 {}",
+        path.display()
+    )]
+    WidePermissions {
+        /// The file.
+        path: PathBuf,
+        /// The permission bits, such as `0o644`.
+        mode: u32,
     },
     /// More than [`MAX_KEY_FILE_LEN`] bytes.
     #[error("{path:?} is no key file: it is longer than {MAX_KEY_FILE_LEN} bytes")]
@@ -130,7 +151,7 @@ pub enum KeyFileError {
 
 type Bytes = Zeroizing<Vec<u8>>;
 
-fn read_bounded(path: &Path) -> Result<(Bytes, Option<WidePermissions>), KeyFileError> {
+fn read_bounded(path: &Path) -> Result<Bytes, KeyFileError> {
     let fail = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => KeyFileError::NotFound {
             path: path.to_owned(),
@@ -147,7 +168,12 @@ fn read_bounded(path: &Path) -> Result<(Bytes, Option<WidePermissions>), KeyFile
         });
     }
     let file = File::open(path).map_err(fail)?;
-    let warning = wide_permissions(&file.metadata().map_err(fail)?);
+    if let Some(mode) = wide_permissions(&file.metadata().map_err(fail)?) {
+        return Err(KeyFileError::WidePermissions {
+            path: path.to_owned(),
+            mode,
+        });
+    }
     // One byte more than allowed tells a file that is too long; the vector never moves, so no
     // copy of the secret is left behind.
     let limit = MAX_KEY_FILE_LEN + 1;
@@ -159,7 +185,7 @@ fn read_bounded(path: &Path) -> Result<(Bytes, Option<WidePermissions>), KeyFile
         });
     }
     bytes.truncate(len);
-    Ok((bytes, warning))
+    Ok(bytes)
 }
 
 fn read_up_to(mut file: &File, buffer: &mut [u8]) -> io::Result<usize> {
@@ -175,25 +201,24 @@ fn read_up_to(mut file: &File, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(len)
 }
 
-/// The key in the bytes of a file, which may be anything.
-fn parse(bytes: &[u8]) -> Result<DeviceKey, KeyPemError> {
+/// The bytes of a file, which may be anything.
+fn as_text(bytes: &[u8]) -> Result<&str, KeyPemError> {
     // DER starts with the tag of a sequence, which is also the digit 0, but no text holds a zero
     // byte, and every key in DER does.
     if bytes.first() == Some(&0x30) && bytes.contains(&0) {
         return Err(KeyPemError::Der);
     }
-    let text = std::str::from_utf8(bytes).map_err(|_| KeyPemError::NotPem)?;
-    DeviceKey::from_pkcs8_pem(text)
+    std::str::from_utf8(bytes).map_err(|_| KeyPemError::NotPem)
 }
 
 #[cfg(unix)]
-fn wide_permissions(metadata: &fs::Metadata) -> Option<WidePermissions> {
+fn wide_permissions(metadata: &fs::Metadata) -> Option<u32> {
     let mode = std::os::unix::fs::MetadataExt::mode(metadata) & 0o7777;
-    (mode & FOREIGN_BITS != 0).then_some(WidePermissions { mode })
+    (mode & FOREIGN_BITS != 0).then_some(mode)
 }
 
 #[cfg(not(unix))]
-fn wide_permissions(_metadata: &fs::Metadata) -> Option<WidePermissions> {
+fn wide_permissions(_metadata: &fs::Metadata) -> Option<u32> {
     let _ = FOREIGN_BITS;
     None
 }

@@ -17,7 +17,9 @@
 //! | [`peer_address`] | how users name a peer: id, `id@ip:port,…`, or alias |
 //! | [`contacts`] | the contact book `contacts.toml` that resolves aliases |
 //! | [`target`] | what a peer may ask to be connected with, and patterns that allow it |
-//! | [`policy`] | grants, and the evaluator that denies by default |
+//! | [`certificate`] | X.509: CAs, device certificates, revocation lists, chains judged at a moment |
+//! | [`capability`] | grants that travel with their holder, can be passed on and taken back |
+//! | [`policy`] | grants, bans, `policy.toml`, and the evaluator that denies by default |
 //! | [`atomic_file`] | writing files that are there whole or not at all |
 //!
 //! # In short
@@ -35,9 +37,9 @@
 //! below it, which is its `source()`: print the chain.
 //!
 //! # Left out
-//! Certificates and what policy can say about them, groups, a policy file, keys under a
-//! passphrase, and revocation are not here yet. [`policy::Subject`] is where subjects will be
-//! added. Two programs that change one contact book at the same moment: the last one wins.
+//! Watching files for changes, and carrying what a peer shows, is the caller's. Revocation lists
+//! are not fetched, and there is no OCSP. Two programs that change one contact book at the same
+//! moment: the last one wins.
 //!
 //! # Example
 //! ```
@@ -52,9 +54,8 @@
 //! key_file::create(home.join("identity.pem"), &DeviceKey::from_seed(&[7; 32]))?;
 //!
 //! // At each start.
-//! let loaded = key_file::load(home.join("identity.pem"))?;
-//! assert!(loaded.warning.is_none(), "nobody else can read the file");
-//! println!("my id is {}", loaded.key.id());
+//! let key = key_file::load(home.join("identity.pem"))?;
+//! println!("my id is {}", key.id());
 //!
 //! // A peer that a user named.
 //! let peer = DeviceKey::from_seed(&[8; 32]).id();
@@ -73,6 +74,9 @@
 //! ```
 
 pub mod atomic_file;
+mod bytes;
+pub mod capability;
+pub mod certificate;
 pub mod contacts;
 pub mod device_id;
 pub mod device_key;
@@ -82,8 +86,12 @@ pub mod peer_address;
 pub mod policy;
 pub mod relay_password;
 pub mod sealed;
+mod suggestion;
 pub mod target;
+mod text_file;
 
+pub use capability::Capability;
+pub use certificate::Certificate;
 pub use contacts::Contacts;
 pub use device_id::{DeviceId, ParseDeviceIdError, ShortId};
 pub use device_key::DeviceKey;

@@ -142,10 +142,11 @@ pub enum Peers {
 /// What a relay needs to know.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where clients reach it. Only used as a name for the protocol.
+    /// Where clients reach it. Its port is relayed to on the relay's own addresses too: what is
+    /// there is open to everybody, and a client without UDP reaches the relay's DHT node so.
     pub listen: SocketAddr,
     /// The relay's own addresses. They are not relayed to, but for ports that are relayed
-    /// addresses of this relay.
+    /// addresses of this relay, and the port where it listens.
     pub own: Vec<IpAddr>,
     /// Which addresses are relayed to.
     pub peers: Peers,

@@ -14,9 +14,11 @@ impl NatRouter {
     /// # Errors
     /// [`RouterError::Missing`] without conntrack.
     pub fn restart(&self) -> Result<(), RouterError> {
-        let rule = "flush chain ip nat post\nadd rule ip nat post oifname \"wan\" meta l4proto udp \
-                    masquerade to :20000-29999\n";
-        load(self.host(), rule)?;
+        let rules = "flush chain inet upnp postrouting\n\
+                     add rule inet upnp postrouting meta nfproto ipv4 oifname \"wan\" \
+                     meta l4proto udp masquerade to :20000-29999\n\
+                     add rule inet upnp postrouting meta nfproto ipv4 oifname \"wan\" masquerade\n";
+        load(self.host(), rules)?;
         self.forget()
     }
 

@@ -1,6 +1,5 @@
 //! Devices behind NATs find each other through the DHT, and a path through both NATs.
 
-use std::any::Any;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,7 +25,7 @@ pub(crate) struct Street {
     pub(crate) listener: Device,
     pub(crate) caller: Device,
     pub(crate) entry: String,
-    _nodes: Vec<(Box<dyn Any>, Host)>,
+    pub(crate) nodes: Vec<(Node, Host)>,
     pub(crate) routers: [NatRouter; 2],
     pub(crate) outside: Lan,
     pub(crate) lab: Lab,
@@ -34,7 +33,16 @@ pub(crate) struct Street {
 
 /// `nodes` of the DHT, each in a /24 of its own: a NAT's kind is judged by what they see.
 pub(crate) fn street(name: &str, nats: [Nat; 2], nodes: u8) -> Option<Street> {
-    street_with(name, nats, nodes, |host, place| {
+    street_with(name, nats, (nodes, &["run"]))
+}
+
+/// As [`street`]; the nodes do what these words of `dhtnode` say.
+pub(crate) fn street_with(
+    name: &str,
+    nats: [Nat; 2],
+    (nodes, words): (u8, &[&str]),
+) -> Option<Street> {
+    street_of(name, nats, nodes, |host, place| {
         let (own, entry, folder) = place;
         let settings = Settings {
             bind: own,
@@ -42,25 +50,31 @@ pub(crate) fn street(name: &str, nats: [Nat; 2], nodes: u8) -> Option<Street> {
             network: None,
             home: &folder,
         };
-        let node = command(host, &tools(), settings).unwrap().arg("run");
-        Some(Box::new(node.start().unwrap()))
+        let node = command(host, &tools(), settings).unwrap().args(words);
+        Some(Node::Own(node.start().unwrap()))
     })
+}
+
+/// A node of the DHT.
+pub(crate) enum Node {
+    Own(Process),
+    Foreign { _running: Driver },
 }
 
 /// Where a node of the DHT listens, whom it enters by, and a folder of its own.
 type NodePlace = (SocketAddrV4, Option<SocketAddrV4>, PathBuf);
 
 /// The same with nodes of some kind; none where one cannot be started.
-fn street_with(
+fn street_of(
     name: &str,
     nats: [Nat; 2],
     nodes: u8,
-    start: impl Fn(&Host, NodePlace) -> Option<Box<dyn Any>>,
+    start: impl Fn(&Host, NodePlace) -> Option<Node>,
 ) -> Option<Street> {
     let lab = lab_or_skip(name)?;
     let (tools, outside) = (tools(), lab.lan().unwrap());
     let entry = SocketAddrV4::new(Ipv4Addr::new(11, 0, 200, 1), PORT);
-    let mut running: Vec<(Box<dyn Any>, Host)> = Vec::new();
+    let mut running: Vec<(Node, Host)> = Vec::new();
     for number in 0..nodes {
         let host = lab.host("node").unwrap();
         outside.attach(&host, Families::V4).unwrap();
@@ -94,7 +108,7 @@ fn street_with(
         listener,
         caller,
         entry: entry.to_string(),
-        _nodes: running,
+        nodes: running,
         routers: routers.try_into().unwrap(),
         outside,
         lab,
@@ -182,12 +196,12 @@ fn two_nats_that_count_their_ports() {
 fn two_port_restricted_nats_in_a_network_whose_nodes_push_no_messages() {
     let name = "two_port_restricted_nats_in_a_network_whose_nodes_push_no_messages";
     let nats = [Nat::PortRestricted, Nat::PortRestricted];
-    let plain = street_with(
+    let plain = street_of(
         name,
         nats,
         3,
         |host, (own, entry, _)| match Driver::libtorrent(host, own, entry) {
-            Ok(node) => Some(Box::new(node)),
+            Ok(node) => Some(Node::Foreign { _running: node }),
             Err(error @ PeerError::Missing { .. }) => {
                 report(name, &error.to_string());
                 None

@@ -1,5 +1,6 @@
 //! Devices that have no direct path, or do not want one, and a real TURN server.
 
+use std::io::Write;
 use std::time::Instant;
 
 use dhtnet_tests::device::Device;
@@ -8,7 +9,7 @@ use dhtnet_tests::lab::{Command, Finished, Process};
 use dhtnet_tests::nat_router::Nat;
 use dhtnet_tests::turn_server::{PASSWORD, PORT, TurnServer, TurnServerError};
 
-use crate::hole_punching::{Street, street};
+use crate::hole_punching::{Node, Street, street, street_with};
 use crate::pair::LIMIT;
 
 /// Two devices behind NATs whose ports cannot be foretold.
@@ -81,9 +82,7 @@ fn a_relayed_call(name: &str, port: u16, words: &str) {
     };
     let turn = format!("{}{words}", server.uri());
     let listener = listen(&street, &["--turn", &turn]);
-    let begun = Instant::now();
     let caller = call(&street, &["--turn", &turn]);
-    println!("{name}: {:?} from the start to the end", begun.elapsed());
     assert_talked(&caller, listener);
     assert_left_nothing(&server);
 }
@@ -136,11 +135,169 @@ fn two_devices_without_udp_find_each_other_and_talk_by_a_relay_on_tcp_443() {
     block_all_but_the_web(&street);
     let turn = format!("{}?transport=tcp", server.uri());
     let listener = listen(&street, &["--turn", &turn]);
-    let begun = Instant::now();
     let caller = call(&street, &["--turn", &turn]);
-    println!("{name}: {:?} from the start to the end", begun.elapsed());
     assert_talked(&caller, listener);
     assert_left_nothing(&server);
+}
+
+#[test]
+fn two_nats_with_random_ports_meet_at_a_relay_by_tls() {
+    let name = "two_nats_with_random_ports_meet_at_a_relay_by_tls";
+    let Some(street) = street(name, HARD, 3) else {
+        return;
+    };
+    let folder = street.lab.folder();
+    let (key, certificate) = (folder.join("tls.key"), folder.join("tls.pem"));
+    let openssl = street.caller.host().command("openssl");
+    let openssl = openssl.args(["req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"]);
+    let openssl = openssl.args([
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-subj",
+        "/CN=relay",
+    ]);
+    let openssl = openssl.args(["-addext", "subjectAltName=IP:11.0.100.1"]);
+    let openssl = openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+    let openssl = openssl
+        .arg("-keyout")
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate);
+    let made = openssl.start().unwrap().finish(LIMIT).unwrap();
+    assert_eq!(made.code(), Some(0), "{}", made.stderr);
+    let tls = format!(
+        "tls-listening-port=443\ncert={}\npkey={}",
+        certificate.display(),
+        key.display()
+    );
+    let Some(server) = server(name, &street, (1, PORT), &tls) else {
+        return;
+    };
+    let file = certificate.display().to_string();
+    let turn = [
+        "--turn",
+        "turns:alice@11.0.100.1:443",
+        "--turn-ca-file",
+        &file,
+    ];
+    let listener = listen(&street, &turn);
+    let caller = call(&street, &turn);
+    assert_talked(&caller, listener);
+    assert_left_nothing(&server);
+}
+
+#[test]
+fn two_devices_without_udp_know_one_node_of_the_dht_that_relays() {
+    let name = "two_devices_without_udp_know_one_node_of_the_dht_that_relays";
+    let nats = [Nat::PortRestricted, Nat::PortRestricted];
+    let Some(street) = street_with(name, nats, (1, &["run", "--relay"])) else {
+        return;
+    };
+    block_all_but_the_web(&street);
+    let listener = listen(&street, &[]);
+    let caller = call(&street, &[]);
+    assert_talked(&caller, listener);
+}
+
+#[test]
+fn a_relay_is_found_in_the_dht_where_none_is_configured() {
+    let name = "a_relay_is_found_in_the_dht_where_none_is_configured";
+    // That many have to tell a relay its address before it is announced.
+    let Some(mut street) = street_with(name, HARD, (6, &["run", "--relay"])) else {
+        return;
+    };
+    let Some((Node::Own(relay), _)) = street.nodes.last_mut() else {
+        unreachable!("its nodes are ours");
+    };
+    relay
+        .await_line("that it is announced", LIMIT, |line| {
+            line.contains("the relay is announced at").then_some(())
+        })
+        .unwrap();
+    let listener = listen(&street, &[]);
+    let caller = call(&street, &[]);
+    assert_talked(&caller, listener);
+}
+
+/// Waits until a file has this text.
+fn await_text(file: &std::path::Path, text: &str, said: impl Fn() -> String) {
+    let deadline = Instant::now() + LIMIT;
+    while !std::fs::read_to_string(file)
+        .unwrap_or_default()
+        .contains(text)
+    {
+        assert!(Instant::now() < deadline, "no {text:?}: {}", said());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_relay_that_dies_in_use_is_told_of_and_another_one_carries_on() {
+    let name = "a_relay_that_dies_in_use_is_told_of_and_another_one_carries_on";
+    let Some((street, mut first)) = with_server(name, HARD, PORT) else {
+        return;
+    };
+    let Some(second) = server(name, &street, (2, PORT), "") else {
+        return;
+    };
+    let turn = ["--turn", &first.uri(), "--turn", &second.uri()];
+    let got = street.lab.folder().join("got");
+    let command = dnc(&street.listener, &street)
+        .args(["-l", "--allow", street.caller.id()])
+        .args(turn)
+        .stdout_file(&got);
+    let mut listener = street.listener.listen(command).unwrap();
+    listener
+        .await_line("that it can be found", LIMIT, |line| {
+            line.contains("presence record stored").then_some(())
+        })
+        .unwrap();
+    let caller = dnc(&street.caller, &street)
+        .args(["-w", "20"])
+        .args(turn)
+        .arg(street.listener.id())
+        .stdin_pipe();
+    let mut caller = caller.start().unwrap();
+    let mut input = caller.take_stdin().unwrap();
+    writeln!(input, "before").unwrap();
+    await_text(&got, "before", || caller.stderr());
+    first.process.kill();
+    let killed = Instant::now();
+    writeln!(input, "after").unwrap();
+    let told = format!("relay turn:{}: the relay does not answer", first.address());
+    caller
+        .await_line("that the relay is dead", LIMIT, |line| {
+            line.contains(&told).then_some(())
+        })
+        .unwrap();
+    await_text(&got, "before\nafter", || {
+        format!("{}; the listener: {}", caller.stderr(), listener.stderr())
+    });
+    eprintln!(
+        "{name}: {:?} until data came by another relay",
+        killed.elapsed()
+    );
+    drop(input);
+    let caller = caller.finish(LIMIT).unwrap();
+    assert_eq!(caller.code(), Some(0), "{}", caller.stderr);
+    assert_eq!(std::fs::read_to_string(&got).unwrap(), "before\nafter\n");
+}
+
+#[test]
+fn a_stun_server_tells_a_device_its_outer_address() {
+    let name = "a_stun_server_tells_a_device_its_outer_address";
+    let nats = [Nat::PortRestricted, Nat::PortRestricted];
+    let Some((street, server)) = with_server(name, nats, PORT) else {
+        return;
+    };
+    let address = server.address().to_string();
+    let mut listener = listen(&street, &["--stun", &address]);
+    listener
+        .await_line("the outer address", LIMIT, |line| {
+            let fits = line.contains("a STUN server tells") && line.contains("mapped=11.0.1.101:");
+            fits.then_some(())
+        })
+        .unwrap();
 }
 
 #[test]

@@ -73,6 +73,9 @@ impl NetworkFlags {
         for server in self.relays.servers()? {
             node = node.turn(server);
         }
+        for server in &self.relays.stun {
+            node = node.stun(server.as_str());
+        }
         if let Some(settings) = self.dht.settings(home, role)? {
             node = node.dht(settings);
         }
@@ -87,18 +90,20 @@ impl NetworkFlags {
 }
 
 impl PolicyFlags {
-    /// The policy that gives `grant` to everyone these flags name; `None` if they name nobody.
+    /// The policy that gives `grants` to everyone these flags name; `None` if they name nobody.
     ///
     /// # Errors
     /// Exit code 2 if a contact is unknown.
-    pub fn policy(&self, contacts: &Contacts, grant: &Grant) -> Result<Option<Policy>, Failure> {
+    pub fn policy(&self, contacts: &Contacts, grants: &[Grant]) -> Result<Option<Policy>, Failure> {
         let mut policy = Policy::builder();
         for argument in &self.allow {
             let peer = resolve_peer(contacts, argument)?;
-            let grant = grant.clone().named(format!("--allow {peer}"));
-            policy = policy.grant(Subject::Peer(peer.address.id), grant);
+            for grant in grants {
+                let grant = grant.clone().named(format!("--allow {peer}"));
+                policy = policy.grant(Subject::Peer(peer.address.id), grant);
+            }
         }
-        if self.anonymous {
+        for grant in grants.iter().filter(|_| self.anonymous) {
             policy = policy.grant(Subject::Anyone, grant.clone().named("--anonymous"));
         }
         Ok((self.anonymous || !self.allow.is_empty()).then(|| policy.build()))
@@ -165,7 +170,11 @@ pub fn decline_failure(peer: &Peer, own: DeviceId, asked: &str, reason: &Decline
     match reason.code() {
         DeclineCode::Policy => Failure::new(
             ExitCode::Refused,
-            format!("{peer} refused {asked}: its policy does not allow that to this device"),
+            // The message of a refusal names the action.
+            match reason.message() {
+                "" => format!("{peer} refused {asked}: its policy does not allow that"),
+                action => format!("{peer} refused {asked}: {action} by its policy"),
+            },
         )
         .advise(format!("ask its owner to allow {own}")),
         DeclineCode::TargetFailed => Failure::new(
@@ -293,7 +302,13 @@ mod tests {
             (
                 declined(DeclineCode::Policy, ""),
                 4,
-                "home (HOME…) refused h:22: its policy does not allow that to this device; \
+                "home (HOME…) refused h:22: its policy does not allow that; \
+                 ask its owner to allow OWN",
+            ),
+            (
+                declined(DeclineCode::Policy, "dnc.target h:22 is not allowed"),
+                4,
+                "home (HOME…) refused h:22: dnc.target h:22 is not allowed by its policy; \
                  ask its owner to allow OWN",
             ),
             (

@@ -40,7 +40,7 @@ impl HomeFlags {
     /// # Errors
     /// Exit code 5 if the key cannot be read, is none, or cannot be written.
     pub fn load_or_create_key(&self, home: &Home, talk: &Talk) -> Result<DeviceKey, Failure> {
-        match self.load_key(home, talk)? {
+        match self.load_key(home)? {
             Some(key) => Ok(key),
             None if self.identity.is_some() => {
                 let path = self.identity_path(home);
@@ -60,7 +60,7 @@ impl HomeFlags {
                         Ok(key)
                     }
                     // Another tool was started at the same moment; its key is as good as ours.
-                    Err(error) => match self.load_key(home, talk)? {
+                    Err(error) => match self.load_key(home)? {
                         Some(key) => Ok(key),
                         None => Err(identity_failure(&error)),
                     },
@@ -69,25 +69,16 @@ impl HomeFlags {
         }
     }
 
-    /// The device key, or `None` if there is none yet. Wide permissions are a warning.
+    /// The device key, or `None` if there is none yet.
     ///
     /// # Errors
-    /// Exit code 5 if the file cannot be read or holds no key.
-    pub fn load_key(&self, home: &Home, talk: &Talk) -> Result<Option<DeviceKey>, Failure> {
+    /// Exit code 5 if the file cannot be read, can be read by others, or holds no key.
+    pub fn load_key(&self, home: &Home) -> Result<Option<DeviceKey>, Failure> {
         let path = self.identity_path(home);
         match key_file::load(&path) {
-            Ok(loaded) => {
-                if let Some(wide) = &loaded.warning {
-                    talk.warn(format_args!(
-                        "the key {} can be read by others (mode {:04o}); run: chmod 600 {}",
-                        path.display(),
-                        wide.mode & 0o7777,
-                        path.display()
-                    ));
-                }
-                Ok(Some(loaded.key))
-            }
+            Ok(key) => Ok(Some(key)),
             Err(KeyFileError::NotFound { .. }) => Ok(None),
+            Err(error @ KeyFileError::WidePermissions { .. }) => Err(identity_failure(&error)),
             Err(error) => Err(identity_failure(&error)
                 .advise("restore the file from a backup, or move it away to get a new identity")),
         }
@@ -200,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn garbage_is_exit_code_5_and_wide_permissions_a_warning() {
+    fn garbage_and_a_key_that_others_can_read_are_exit_code_5() {
         let place = Place::new();
         let home = place.home();
         let flags = HomeFlags::default();
@@ -208,14 +199,11 @@ mod tests {
             .load_or_create_key(&home, &Talk::new("dnc", Box::new(std::io::sink())))
             .unwrap();
         fs::set_permissions(home.identity_file(), Permissions::from_mode(0o644)).unwrap();
-        flags.load_or_create_key(&home, &place.talk).unwrap();
-        assert!(
-            place
-                .said
-                .text()
-                .contains("can be read by others (mode 0644); run: chmod 600")
-        );
+        let failure = flags.load_or_create_key(&home, &place.talk).unwrap_err();
+        assert_eq!(failure.code(), ExitCode::Identity);
+        assert!(failure.to_string().contains("(mode 0644)"), "{failure}");
 
+        fs::set_permissions(home.identity_file(), Permissions::from_mode(0o600)).unwrap();
         fs::write(home.identity_file(), "no key at all").unwrap();
         let failure = flags.load_or_create_key(&home, &place.talk).unwrap_err();
         assert_eq!(failure.code(), ExitCode::Identity);

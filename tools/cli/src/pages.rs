@@ -8,7 +8,7 @@ use clap::{Command, Subcommand};
 use clap_complete::Shell;
 
 /// Names that are subcommands of the tools and so make poor names for contacts.
-pub const RESERVED_NAMES: [&str; 3] = ["completions", "man", "help"];
+pub const RESERVED_NAMES: [&str; 4] = ["completions", "man", "help", "ping"];
 
 /// What every tool can print about itself.
 #[derive(Subcommand, Clone, Debug)]

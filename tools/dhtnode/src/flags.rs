@@ -11,6 +11,7 @@ use dhtnet_cli::pages::Pages;
 use dhtnet_identity::PeerArgument;
 
 use crate::dht::Wanted;
+use crate::doctor::TurnArgument;
 use crate::key::Key;
 use crate::relay::RelayFlags;
 
@@ -37,6 +38,12 @@ Examples:
 
 Exit codes: 0 done, 1 failed or stored nowhere, 2 usage or configuration, 3 not found or nobody
 reachable, 5 key problem, 130/143 ended by SIGINT/SIGTERM.";
+
+const DOCTOR_HELP: &str = "\
+Each line: a status (ok, weak, broken, unknown), a name, what was found; below it, what to do next.
+The first line, connection, is the sum. Nothing is changed: no port is mapped, nothing is stored.
+
+Exit codes: 0 a connection by key can work from here, 1 it cannot, 2 usage or configuration.";
 
 /// The DHT by hand: a node with a prompt, a daemon, and one-shot commands
 #[derive(Parser, Debug)]
@@ -245,12 +252,30 @@ pub(crate) enum Verb {
     Sign(SignFlags),
     /// Walk through the network and count its nodes
     Crawl(CrawlFlags),
-    /// Say what works from here: UDP, IPv6, NAT, the DHT, the clock
-    Doctor,
+    /// Say what works from here, and what to do where it does not; takes at most 5 s
+    Doctor(DoctorFlags),
     /// Print the counters of this node
     Stats,
     /// Print the nodes that this node knows
     Nodes,
+}
+
+/// `dhtnode doctor`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = DOCTOR_HELP)]
+pub(crate) struct DoctorFlags {
+    /// STUN server to ask; one with two addresses (RFC 5780) tells the filtering too [default: none]
+    #[arg(long, value_name = "HOST:PORT", env = "DHTNET_STUN")]
+    pub(crate) stun: Option<HostPort>,
+
+    /// TURN server to try: turn:USER@HOST:PORT, with ?transport=tcp for TCP [default: none]
+    #[arg(long, value_name = "URI", env = "DHTNET_TURN")]
+    pub(crate) turn: Option<TurnArgument>,
+
+    /// File with the password of the user in --turn, mode 0600 [default: the variable
+    /// DHTNET_TURN_PASSWORD]
+    #[arg(long, value_name = "FILE", env = "DHTNET_TURN_PASSWORD_FILE")]
+    pub(crate) turn_password_file: Option<PathBuf>,
 }
 
 /// `dhtnode get`.

@@ -43,7 +43,7 @@ use dhtnet_cli::{ExitCode, Failure, Io, Shutdown, Talk};
 use crate::dht::Network;
 use crate::flags::{CONFIGURABLE, Command, Flags, Verb};
 use crate::output::{Form, Halt, Output};
-use crate::session::{How, Place, Session, settings};
+use crate::session::{Entry, How, Place, Session, settings};
 
 const TOOL: &str = "dhtnode";
 
@@ -106,6 +106,16 @@ async fn start(
             }
             daemon::run(flags, run, &place, &output, talk, &mut shutdown).await
         }
+        // It opens no node: it has to work where none can be opened.
+        Some(Command::Verb(Verb::Doctor(doctor))) => {
+            let (how, entry) = (how(flags, &output), Entry::of(flags));
+            tokio::select! {
+                ended = doctor::doctor(doctor, (&entry, &place), &how, talk) => {
+                    ended.map(|()| ExitCode::Done)
+                }
+                code = shutdown.requested() => Ok(code),
+            }
+        }
         Some(Command::Verb(verb)) => {
             let how = How {
                 stdin: value_from_stdin(verb, stdin, &mut shutdown)
@@ -167,11 +177,12 @@ async fn open(
         settings.seeds.clear();
         settings.state_file = None;
     }
-    settings.key = place.own_key_if_made(talk)?;
+    settings.key = place.own_key_if_made()?;
     Ok(Session {
         network: Network::open(settings).await?,
         talk: talk.clone(),
         place,
+        entry: Entry::of(flags),
     })
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dhtnet_cli::flags::{HomeFlags, HostPort};
+use dhtnet_cli::flags::{DhtFlags, HomeFlags, HostPort};
 use dhtnet_cli::own_identity::{load_contacts, resolve_peer};
 use dhtnet_cli::{ExitCode, Failure, Home, Talk};
 use dhtnet_identity::{DeviceId, DeviceKey, PeerArgument, atomic_file};
@@ -20,6 +20,26 @@ pub(crate) struct Session {
     pub(crate) network: Network,
     pub(crate) talk: Talk,
     pub(crate) place: Place,
+    /// How the network is entered.
+    pub(crate) entry: Entry,
+}
+
+/// How the network is entered.
+#[derive(Clone)]
+pub(crate) struct Entry {
+    pub(crate) dht: DhtFlags,
+    /// Addresses that are neither asked nor answered.
+    pub(crate) blocklist: Option<PathBuf>,
+}
+
+impl Entry {
+    /// As these flags say.
+    pub(crate) fn of(flags: &Flags) -> Self {
+        Self {
+            dht: flags.dht.clone(),
+            blocklist: flags.blocklist.clone(),
+        }
+    }
 }
 
 /// The user's files.
@@ -61,8 +81,8 @@ impl Place {
     }
 
     /// The device key if there is one already.
-    pub(crate) fn own_key_if_made(&self, talk: &Talk) -> Result<Option<DeviceKey>, Failure> {
-        self.flags.load_key(&self.home, talk)
+    pub(crate) fn own_key_if_made(&self) -> Result<Option<DeviceKey>, Failure> {
+        self.flags.load_key(&self.home)
     }
 
     /// Whom the user means.

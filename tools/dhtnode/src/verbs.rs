@@ -12,8 +12,6 @@ use crate::reports::Stored;
 use crate::session::{How, Session};
 use crate::{crawl, doctor, keys};
 
-pub(crate) use lookups::addresses_text;
-
 /// Whether a verb needs no node, only the user's files; if so it is done here.
 pub(crate) fn run_alone(verb: &Verb, how: &How, talk: &Talk) -> Option<Result<(), Halt>> {
     match verb {
@@ -33,7 +31,10 @@ pub(crate) async fn run(verb: &Verb, session: &Session, how: &How) -> Result<(),
         // These have no end of their own, or one that they see to.
         Verb::Listen { key, wanted } => values::listen(session, how, key.0, wanted.as_ref()).await,
         Verb::Crawl(flags) => crawl::crawl(session, how, flags).await,
-        Verb::Doctor => doctor::doctor(session, how).await,
+        Verb::Doctor(flags) => {
+            let place = (&session.entry, &session.place);
+            doctor::doctor(flags, place, how, &session.talk).await
+        }
         _ => match tokio::time::timeout(how.limit, within_limit(verb, session, how)).await {
             Ok(ended) => ended,
             Err(_) => Err(Failure::new(
@@ -65,7 +66,7 @@ async fn within_limit(verb: &Verb, session: &Session, how: &How) -> Result<(), H
         Verb::Genkey { .. } | Verb::Sign(_) => {
             run_alone(verb, how, &session.talk).unwrap_or(Ok(()))
         }
-        Verb::Listen { .. } | Verb::Crawl(_) | Verb::Doctor => Ok(()), // Carried out by `run`.
+        Verb::Listen { .. } | Verb::Crawl(_) | Verb::Doctor(_) => Ok(()), // Carried out by `run`.
     }
 }
 

@@ -1,22 +1,25 @@
 //! The command line of `dnc`.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU16;
 
 use clap::builder::BoolishValueParser;
-use clap::{ArgAction, Parser};
+use clap::{ArgAction, Parser, Subcommand};
 use dhtnet_cli::flags::{HomeFlags, NetworkFlags, OutputFlags, PolicyFlags};
 use dhtnet_cli::pages::Pages;
 use dhtnet_identity::PeerArgument;
 use dhtnet_identity::target::{Target, TargetPattern};
 
-use crate::local_forward::LocalForward;
+use crate::forward_spec::{Forward, parse_listen_address};
+use crate::ping::PingFlags;
 
 /// Those of dnc's own flags that the table [dnc] of the configuration file may hold.
 pub(crate) const CONFIGURABLE: [&str; 1] = ["half-close"];
 
 const USAGE: &str = "dnc [OPTIONS] PEER [HOST:PORT]
        dnc [OPTIONS] -l [--allow PEER]... [--allow-target TARGET]...
-       dnc [OPTIONS] -L [BIND:]PORT:HOST:PORT... PEER";
+       dnc [OPTIONS] [-L|-R [BIND:]PORT:HOST:PORT]... [-D [BIND:]PORT]... PEER
+       dnc ping [OPTIONS] PEER";
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -26,8 +29,13 @@ Examples:
                                          let the peer reach this machine's ssh server
   dnc PEER 127.0.0.1:22                  stdin and stdout to that server
   dnc -L 8080:127.0.0.1:80 PEER          local port 8080 leads to the peer's port 80
+  dnc -R 8080:127.0.0.1:80 PEER          the peer's port 8080 leads here (--allow-bind there)
+  dnc -D 1080 --retry PEER               a SOCKS5 server through the peer, for ever
+  dnc -u -L 5353:192.0.2.53:53 PEER      UDP
+  dnc ping -c 5 PEER                     round trips, and the paths that they take
 
 PEER is a device id, id@ip:port[,ip:port...], or a name from the contact book (crtmgr peer add).
+A contact that is called like a command comes after --: dnc -- ping.
 
 Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 peer not found or not reachable,
 4 refused by the peer's policy, 5 identity problem, 6 the target behind the peer failed,
@@ -41,7 +49,6 @@ Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 peer not found or not 
     override_usage = USAGE,
     after_help = AFTER_HELP,
     disable_help_subcommand = true,
-    args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true
 )]
 pub(crate) struct Flags {
@@ -61,10 +68,35 @@ pub(crate) struct Flags {
     #[arg(short = 'k', long)]
     pub(crate) keep_open: bool,
 
-    /// Forward a local TCP port to a target behind the peer; repeatable. BIND is 127.0.0.1 unless
-    /// given (* = all addresses); PORT 0 is chosen and told
+    /// Lead a local port to a target behind the peer; repeatable. BIND is 127.0.0.1 unless given
+    /// (* = all addresses); PORT 0 is chosen and told; unix:/PATH on either side
     #[arg(short = 'L', long = "forward", value_name = "[BIND:]PORT:HOST:PORT")]
-    pub(crate) forwards: Vec<LocalForward>,
+    pub(crate) forwards: Vec<Forward>,
+
+    /// Lead a port of the peer to a target on this side; repeatable. The peer must allow it
+    /// (--allow-bind there)
+    #[arg(short = 'R', long = "reverse", value_name = "[BIND:]PORT:HOST:PORT")]
+    pub(crate) reverse: Vec<Forward>,
+
+    // The help is apart: rustdoc takes its brackets for a link.
+    #[arg(
+        help = "Be a SOCKS5 server on this port, for targets behind the peer; names are looked up \
+                there; repeatable",
+        short = 'D',
+        long = "socks",
+        value_name = "[BIND:]PORT",
+        value_parser = parse_listen_address
+    )]
+    pub(crate) socks: Vec<SocketAddr>,
+
+    /// -L and -R carry UDP; with udp:HOST:PORT as its target a single one does
+    #[arg(short = 'u', long)]
+    pub(crate) udp: bool,
+
+    /// When the peer is not there or the connection is lost, try again for ever, at growing
+    /// intervals of 1 to 30 s; stdin and stdout only as long as nothing was transferred
+    #[arg(long)]
+    pub(crate) retry: bool,
 
     /// No stdin and stdout; only forwards
     #[arg(short = 'N', long)]
@@ -106,7 +138,7 @@ pub(crate) struct Flags {
     pub(crate) policy: PolicyFlags,
 
     /// With -l: instead of stdin and stdout, serve this target to the allowed peers; repeatable:
-    /// HOST:PORT, HOST:*, 10.0.0.0/8:22, [IPV6]:PORT, unix:/PATH [default: none]
+    /// HOST:PORT, HOST:*, 10.0.0.0/8:22, [IPV6]:PORT, udp:HOST:PORT, unix:/PATH [default: none]
     #[arg(
         long,
         value_name = "TARGET",
@@ -116,13 +148,25 @@ pub(crate) struct Flags {
     )]
     pub(crate) allow_target: Vec<TargetPattern>,
 
+    /// With -l: let the allowed peers listen here with -R; repeatable, and beside --allow-target:
+    /// 127.0.0.1:8080, 127.0.0.1:*, [::]:80, udp:127.0.0.1:*, unix:/PATH [default: none]
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        env = "DHTNET_ALLOW_BIND",
+        value_delimiter = ' ',
+        help_heading = "Policy"
+    )]
+    pub(crate) allow_bind: Vec<TargetPattern>,
+
     #[command(flatten)]
     pub(crate) network: NetworkFlags,
 
     #[command(flatten)]
     pub(crate) home: HomeFlags,
 
-    /// With -z, -L and --allow-target: tell on stdout, as JSON, one line per event
+    /// With -z, -L, -R, -D, --allow-target and --allow-bind: tell on stdout, as JSON, one line per
+    /// event
     #[arg(long, help_heading = "Output")]
     pub(crate) json: bool,
 
@@ -130,5 +174,16 @@ pub(crate) struct Flags {
     pub(crate) output: OutputFlags,
 
     #[command(subcommand)]
-    pub(crate) pages: Option<Pages>,
+    pub(crate) command: Option<Command>,
+}
+
+/// What dnc does beside joining streams.
+#[derive(Subcommand, Clone, Debug)]
+pub(crate) enum Command {
+    /// Measure round trips to a peer, and show the paths that they take
+    Ping(PingFlags),
+
+    /// The texts about the tool.
+    #[command(flatten)]
+    Pages(Pages),
 }

@@ -1,156 +1,282 @@
-//! `dnc -L`: local ports that lead to targets behind the peer.
+//! `dnc -L`, `-R` and `-D`: many forwards over one connection to one peer.
 
-use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
+use dhtnet::{EndReason, Event, Events};
 use dhtnet_cli::open_files;
 use dhtnet_cli::{ExitCode, Failure, Peer, Shutdown};
 use dhtnet_identity::PeerArgument;
-use dhtnet_identity::target::Target;
 use serde_json::json;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::UdpSocket;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::carry::{self, MAX_CONNECTIONS, Over, Way};
+use crate::datagrams;
+use crate::forward_spec::{Bind, Forward};
 use crate::join::Ending;
-use crate::local_forward::LocalForward;
 use crate::probe;
-use crate::serve::join_tcp;
+use crate::retry::{Backoff, may_pass};
+use crate::reverse::Reverse;
 use crate::session::{Report, Session, target_request};
+use crate::socket::{Entry, bind_failure};
+use crate::socks::{self, Socks};
 
-/// Forwarded connections at the same time, all ports together; more wait in the system's queue.
-pub(crate) const MAX_CONNECTIONS: usize = 4096;
+/// What is forwarded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Forwards {
+    /// From this side to targets behind the peer.
+    pub(crate) local: Vec<Forward>,
+    /// From the peer to targets on this side.
+    pub(crate) reverse: Vec<Forward>,
+    /// SOCKS servers on this side.
+    pub(crate) socks: Vec<SocketAddr>,
+}
 
-/// How long to wait when the system has no file descriptor for a connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// What to do when the connection fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Persistence {
+    /// End.
+    Once,
+    /// Try again for ever (`--retry`).
+    ForEver,
+}
+
+/// What listens on this side, not yet in use.
+enum Listening {
+    Stream(Entry),
+    Datagrams(UdpSocket),
+}
 
 /// Listens, connects, and forwards until a signal comes.
 ///
-/// The peer is connected to at once, so that a wrong id or a refusal shows at the start. When the
-/// connection is lost later, the next forwarded connection makes a new one.
+/// The peer is connected to at once, so that a wrong id or a refusal shows at the start; what
+/// comes to a port meanwhile waits. When the connection is lost later, the next forwarded
+/// connection makes a new one; places of the peer (`-R`) are lost with it, which ends the command
+/// unless it is to try again.
 pub(crate) async fn forward(
     session: Arc<Session>,
     peer: &PeerArgument,
-    forwards: &[LocalForward],
-    ending: Ending,
-    report: &mut Report,
-    shutdown: &mut Shutdown,
+    forwards: &Forwards,
+    how: (Ending, Persistence),
+    (report, shutdown): (&mut Report, &mut Shutdown),
 ) -> Result<ExitCode, Failure> {
     open_files::allow(MAX_CONNECTIONS);
     let peer = Arc::new(session.resolve(peer)?);
-    let mut listeners = Vec::new();
-    for forward in forwards {
-        listeners.push((bind(forward).await?, forward));
+    let mut listening = Vec::new();
+    for forward in &forwards.local {
+        listening.push((listen(&forward.bind).await?, forward));
     }
-    tokio::select! {
-        reached = probe::reach(&session, &peer, None) => reached.map(drop)?,
-        code = shutdown.requested() => return Ok(code),
+    let mut socks = Vec::new();
+    for address in &forwards.socks {
+        socks.push(socks::bind(*address).await?);
     }
-    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut accepting = JoinSet::new();
-    for (listener, forward) in listeners {
-        let address = listener.local_addr().map_err(|error| {
-            Failure::failed(format!("cannot listen on {}: {error}", forward.bind))
-        })?;
-        let target = Arc::new(forward.target.clone());
-        session
+    let mut run = Run {
+        reverse: Reverse::new(&session, &peer, &forwards.reverse, how.0)?,
+        wants_reverse: !forwards.reverse.is_empty(),
+        events: session.node.events(),
+        session,
+        peer,
+        ending: how.0,
+        persistence: how.1,
+        tasks: JoinSet::new(),
+        room: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+    };
+    if let Err(code) = run.connect(report, shutdown).await? {
+        return Ok(code);
+    }
+    for (listening, forward) in listening {
+        run.begin_local(listening, forward, report)?;
+    }
+    for server in socks {
+        run.begin_socks(server, report)?;
+    }
+    run.go_on(report, shutdown).await
+}
+
+async fn listen(bind: &Bind) -> Result<Listening, Failure> {
+    let listening = match bind {
+        Bind::Udp(address) => UdpSocket::bind(address).await.map(Listening::Datagrams),
+        stream => Entry::open(stream).await.map(Listening::Stream),
+    };
+    listening.map_err(|error| bind_failure(bind, &error))
+}
+
+/// Forwards under way.
+struct Run {
+    session: Arc<Session>,
+    peer: Arc<Peer>,
+    events: Events,
+    reverse: Reverse,
+    wants_reverse: bool,
+    ending: Ending,
+    persistence: Persistence,
+    tasks: JoinSet<()>,
+    room: Arc<Semaphore>,
+}
+
+impl Run {
+    /// Connects, and asks the peer for the places of `-R`; again and again if that is wanted. The
+    /// exit code comes back when a signal ended it.
+    async fn connect(
+        &mut self,
+        report: &mut Report,
+        shutdown: &mut Shutdown,
+    ) -> Result<Result<(), ExitCode>, Failure> {
+        let mut backoff = Backoff::default();
+        loop {
+            let connected = tokio::select! {
+                connected = self.try_connect(report) => connected,
+                code = shutdown.requested() => return Ok(Err(code)),
+            };
+            match connected {
+                Err(failure) if self.persistence == Persistence::ForEver && may_pass(&failure) => {
+                    report.event(&json!({"event": "retrying", "reason": failure.to_string()}))?;
+                    if let Err(code) = backoff.pause(&self.session, &failure, shutdown).await {
+                        return Ok(Err(code));
+                    }
+                }
+                connected => return connected.map(Ok),
+            }
+        }
+    }
+
+    async fn try_connect(&mut self, report: &mut Report) -> Result<(), Failure> {
+        probe::reach(&self.session, &self.peer, None).await?;
+        let (peer, talk) = (&self.peer, &self.session.talk);
+        for Forward { bind, target } in self.reverse.ask_for_all().await? {
+            talk.note(format_args!("{bind} of {peer} leads to {target} here"));
+            report.event(&json!({
+                "event": "forwarding",
+                "direction": "reverse",
+                "bind": bind.to_string(),
+                "target": target.to_string(),
+                "peer": peer.address.id.to_string(),
+            }))?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the end of it all, and connects again when that is needed and wanted.
+    async fn go_on(
+        &mut self,
+        report: &mut Report,
+        shutdown: &mut Shutdown,
+    ) -> Result<ExitCode, Failure> {
+        loop {
+            let lost = tokio::select! {
+                () = self.reverse.lost() => true,
+                () = broken(&mut self.events, &self.peer) => false,
+                Some(_) = self.tasks.join_next() => continue,
+                code = shutdown.requested() => return Ok(code),
+            };
+            let peer = &self.peer;
+            match (lost, self.persistence) {
+                (true, Persistence::Once) => {
+                    return Err(Failure::failed(format!("{peer} no longer listens for -R"))
+                        .advise("check that it is still running; --retry tries again"));
+                }
+                // The next connection that comes makes a new one.
+                (false, Persistence::Once) => continue,
+                (false, Persistence::ForEver) if self.wants_reverse => continue,
+                (_, Persistence::ForEver) => {}
+            }
+            let talk = &self.session.talk;
+            talk.note(format_args!(
+                "lost the connection to {peer}; connecting again"
+            ));
+            report.event(&json!({"event": "disconnected"}))?;
+            if let Err(code) = self.connect(report, shutdown).await? {
+                return Ok(code);
+            }
+            let (peer, talk) = (&self.peer, &self.session.talk);
+            talk.note(format_args!("connected to {peer} again"));
+            report.event(&json!({"event": "connected"}))?;
+        }
+    }
+
+    fn begin_local(
+        &mut self,
+        listening: Listening,
+        forward: &Forward,
+        report: &mut Report,
+    ) -> Result<(), Failure> {
+        let bind = match &listening {
+            Listening::Stream(entry) => entry.bind(),
+            Listening::Datagrams(socket) => socket.local_addr().map(Bind::Udp),
+        };
+        let bind = bind.map_err(|error| bind_failure(&forward.bind, &error))?;
+        let (peer, target) = (&self.peer, &forward.target);
+        self.session
             .talk
-            .note(format_args!("{address} leads to {target} behind {peer}"));
+            .note(format_args!("{bind} leads to {target} behind {peer}"));
         report.event(&json!({
             "event": "forwarding",
-            "bind": address,
+            "direction": "local",
+            "bind": bind.to_string(),
             "target": target.to_string(),
             "peer": peer.address.id.to_string(),
         }))?;
         let way = Way {
-            session: session.clone(),
+            session: self.session.clone(),
             peer: peer.clone(),
-            target,
-            ending,
+            over: Over::Any,
+            request: target_request(target),
+            asked: target.to_string().into(),
+            ending: self.ending,
         };
-        accepting.spawn(accept_all(listener, way, room.clone()));
+        match listening {
+            Listening::Stream(entry) => {
+                let room = self.room.clone();
+                self.tasks.spawn(carry::accept_all(entry, way, room))
+            }
+            Listening::Datagrams(socket) => self.tasks.spawn(datagrams::forward_all(socket, way)),
+        };
+        Ok(())
     }
-    Ok(shutdown.requested().await)
-}
 
-async fn bind(forward: &LocalForward) -> Result<TcpListener, Failure> {
-    TcpListener::bind(forward.bind).await.map_err(|error| {
-        let failure = Failure::failed(format!("cannot listen on {}: {error}", forward.bind));
-        match error.kind() {
-            io::ErrorKind::AddrInUse => failure.advise("take another port, or 0 for a free one"),
-            io::ErrorKind::PermissionDenied => failure.advise("take a port above 1023"),
-            _ => failure,
-        }
-    })
-}
-
-/// Where one local port leads.
-#[derive(Clone)]
-struct Way {
-    session: Arc<Session>,
-    peer: Arc<Peer>,
-    target: Arc<Target>,
-    ending: Ending,
-}
-
-/// Takes connections while there is room. Ends only by being dropped, with all its connections.
-async fn accept_all(listener: TcpListener, way: Way, room: Arc<Semaphore>) {
-    let mut connections = JoinSet::new();
-    loop {
-        // The semaphore is never closed.
-        let Ok(permit) = room.clone().acquire_owned().await else {
-            return;
-        };
-        let accepted = loop {
-            tokio::select! {
-                accepted = listener.accept() => break accepted,
-                Some(_) = connections.join_next() => {}
-            }
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                let way = way.clone();
-                connections.spawn(async move {
-                    way.carry(stream).await;
-                    drop(permit);
-                });
-            }
-            Err(error) => {
-                // A connection that died in the queue, or no file descriptors: others may do.
-                way.session
-                    .talk
-                    .warn(format_args!("cannot take a connection: {error}"));
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
-impl Way {
-    /// Carries one connection. What the program sends first travels with the request.
-    async fn carry(&self, stream: TcpStream) {
-        let Self {
-            session,
-            peer,
-            target,
-            ending,
-        } = self;
-        let why = match session.connect(peer, target_request(target), true).await {
-            Ok(channel) => match join_tcp(stream, channel, *ending).await {
-                Ok(()) => return,
-                Err(error) => session.forward_trouble(peer, target, &error),
-            },
-            Err(error) => {
-                // A reset: the program must not take this for an empty answer.
-                let _ = stream.set_zero_linger();
-                session
-                    .connect_failure(peer, Some(target), &error)
-                    .to_string()
-            }
-        };
-        session
+    fn begin_socks(
+        &mut self,
+        listener: tokio::net::TcpListener,
+        report: &mut Report,
+    ) -> Result<(), Failure> {
+        let address = listener
+            .local_addr()
+            .map_err(|error| Failure::failed(format!("cannot listen for SOCKS: {error}")))?;
+        let peer = &self.peer;
+        self.session
             .talk
-            .warn(format_args!("a connection to {target}: {why}"));
+            .note(format_args!("{address} is a SOCKS5 server through {peer}"));
+        report.event(&json!({
+            "event": "forwarding",
+            "direction": "socks",
+            "bind": address.to_string(),
+            "target": null,
+            "peer": peer.address.id.to_string(),
+        }))?;
+        let socks = Socks {
+            session: self.session.clone(),
+            peer: peer.clone(),
+            ending: self.ending,
+        };
+        self.tasks.spawn(socks.serve(listener, self.room.clone()));
+        Ok(())
+    }
+}
+
+/// Waits until the connection to a peer breaks; one that was merely closed, as an idle one is, is
+/// made again by who needs it. Cancel-safe.
+async fn broken(events: &mut Events, own: &Peer) {
+    loop {
+        match events.next().await {
+            Some(Event::Disconnected { peer, reason })
+                if peer == own.address.id && reason != EndReason::Closed =>
+            {
+                return;
+            }
+            Some(_) => {}
+            None => return std::future::pending().await,
+        }
     }
 }

@@ -1,32 +1,46 @@
 //! `dnc`: netcat by key.
 //!
-//! [`run`] makes a plan of the command line, opens a node, and does one of five things: join
-//! stdin and stdout to a peer (as caller or as listener), serve targets, forward local ports, or
-//! probe. All bytes go through one function that joins a local stream to a channel: the end of
+//! [`run`] makes a plan of the command line, opens a node, and does one of six things: join
+//! stdin and stdout to a peer (as caller or as listener), serve targets, forward local ports,
+//! probe, or ping. All bytes go through one function that joins a local stream to a channel: the end of
 //! one side becomes the end of the other, a failure becomes a reset, and it returns when the peer
 //! has acknowledged everything.
 //!
 //! ```text
 //! dnc PEER                channel "dnc.pipe", accepted by `dnc -l` for one peer at a time
 //! dnc PEER HOST:PORT      channel "dnc.target", metadata = the target's text form; the other
-//! dnc -L PORT:HOST:PORT   side asks its policy, connects, and accepts or declines
-//! dnc -z PEER             channel "dnc.probe", which nobody accepts
+//! dnc -L PORT:HOST:PORT   side asks its policy, connects, and accepts or declines; of datagrams for
+//! dnc -D PORT             a UDP target
+//! dnc -R PORT:HOST:PORT   channel "dnc.bind", metadata = where to listen; while it lives, the other
+//!                         side opens "dnc.reverse" for each connection that comes there
+//! dnc -z PEER             channel "dnc.probe", which nobody accepts; so does dnc ping
 //! ```
 //! Exit codes and messages are those of [`dhtnet_cli`]. stdout carries the payload, or with
 //! `--json` events where there is no payload; everything else goes to stderr.
 
+mod bound;
+mod carry;
+mod datagrams;
 mod flags;
 mod forward;
+mod forward_spec;
 mod give_up;
 mod join;
-mod local_forward;
+mod paths;
+mod ping;
 mod pipe;
 mod plan;
 mod probe;
+mod progress;
+mod retry;
+mod reverse;
 mod serve;
 mod session;
+mod socket;
+mod socks;
 mod stdio;
 mod stream;
+mod target;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -35,16 +49,18 @@ use std::sync::Arc;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory};
 use dhtnet_cli::command_line::{self, Stop};
-use dhtnet_cli::own_identity::load_contacts;
+use dhtnet_cli::own_identity::{load_contacts, resolve_peer};
 use dhtnet_cli::{ExitCode, Failure, Home, Io, Shutdown, Talk};
 use dhtnet_identity::Contacts;
-use dhtnet_identity::policy::{Grant, Policy};
+use dhtnet_identity::policy::{Grant, Policy, Subject};
 
-use crate::flags::{CONFIGURABLE, Flags};
+use crate::flags::{CONFIGURABLE, Command, Flags};
 use crate::join::Ending;
 use crate::pipe::{Stdio, Waiting};
 use crate::plan::{Plan, Typed, plan};
-use crate::session::{PIPE_CHANNEL, Report, Session, TARGET_CHANNEL};
+use crate::session::{
+    BIND_CHANNEL, PIPE_CHANNEL, REVERSE_CHANNEL, Report, Session, TARGET_CHANNEL,
+};
 use crate::stdio::AtEnd;
 
 const TOOL: &str = "dnc";
@@ -60,8 +76,8 @@ pub async fn run(words: Vec<OsString>, io: Io, shutdown: Shutdown) -> ExitCode {
     } = io;
     let talk = Talk::new(TOOL, stderr);
     let stopped = match parse(&words) {
-        Ok(parsed) => match parsed.flags.pages.clone() {
-            None => {
+        Ok(parsed) => match parsed.flags.command.clone() {
+            None | Some(Command::Ping(_)) => {
                 let io = Io {
                     stdin,
                     stdout,
@@ -75,7 +91,7 @@ pub async fn run(words: Vec<OsString>, io: Io, shutdown: Shutdown) -> ExitCode {
                         failure.code()
                     });
             }
-            Some(pages) => {
+            Some(Command::Pages(pages)) => {
                 let mut text = Vec::new();
                 pages
                     .print(Flags::command(), &mut text)
@@ -127,7 +143,13 @@ async fn start(
         talk: talk.clone(),
         connect_limit: flags.network.connect_limit(),
     });
+    // A ping tells of its paths itself.
+    let watching = (!matches!(plan, Plan::Ping(_)))
+        .then(|| tokio::spawn(paths::watch(session.clone(), session.node.events())));
     let ended = carry_out(plan, flags, &session, io, shutdown).await;
+    if let Some(watching) = watching {
+        watching.abort();
+    }
     if let Err(failure) = &ended {
         // Said before the node says good-bye, which may take a moment.
         talk.error(failure);
@@ -136,14 +158,24 @@ async fn start(
     Ok(ended.unwrap_or_else(|failure| failure.code()))
 }
 
-/// The policy of a listener; that of a caller lets nobody in.
+/// The policy of a listener; that of a caller lets nobody in, but for the connections that the peer
+/// of `-R` hands on.
 fn policy(flags: &Flags, plan: &Plan, contacts: &Contacts, talk: &Talk) -> Result<Policy, Failure> {
-    let grant = match plan {
-        Plan::Listen { .. } => Grant::action(PIPE_CHANNEL),
-        Plan::Serve { targets } => Grant::targets(TARGET_CHANNEL, targets.clone()),
+    let grants = match plan {
+        Plan::Listen { .. } => vec![Grant::action(PIPE_CHANNEL)],
+        Plan::Serve(offered) => vec![
+            Grant::targets(TARGET_CHANNEL, offered.targets.clone()),
+            Grant::targets(BIND_CHANNEL, offered.binds.clone()),
+        ],
+        Plan::Forward { peer, forwards, .. } if !forwards.reverse.is_empty() => {
+            let peer = resolve_peer(contacts, peer)?;
+            let grant = Grant::action(REVERSE_CHANNEL).named("-R");
+            let policy = Policy::builder().grant(Subject::Peer(peer.address.id), grant);
+            return Ok(policy.build());
+        }
         _ => return Ok(Policy::deny_all()),
     };
-    let Some(policy) = flags.policy.policy(contacts, &grant)? else {
+    let Some(policy) = flags.policy.policy(contacts, &grants)? else {
         return Err(Failure::usage("nobody may connect")
             .advise("name who may with --allow PEER, or let anyone in with -a"));
     };
@@ -170,9 +202,14 @@ async fn carry_out(
     };
     let shutdown = &mut shutdown;
     match plan {
-        Plan::Connect { peer, target } => {
-            let stdio = Stdio::new(io, half_close, AtEnd::Close);
-            pipe::connect(session, &peer, target.as_ref(), stdio, shutdown).await
+        Plan::Connect {
+            peer,
+            target,
+            persistence,
+        } => {
+            let stdio = Stdio::new(io, &session.talk, half_close, AtEnd::Close);
+            let asked = (&peer, target.as_ref());
+            pipe::connect(session, asked, persistence, stdio, shutdown).await
         }
         Plan::Listen { keep_open, wait } => {
             let at_end = if keep_open {
@@ -187,31 +224,30 @@ async fn carry_out(
             pipe::listen(
                 session,
                 &waiting,
-                Stdio::new(io, half_close, at_end),
+                Stdio::new(io, &session.talk, half_close, at_end),
                 shutdown,
             )
             .await
         }
-        Plan::Serve { targets } => {
+        Plan::Serve(offered) => {
             let mut report = Report::new(io.stdout, flags.json);
-            serve::serve(session.clone(), &targets, ending, &mut report, shutdown).await
+            serve::serve(session.clone(), &offered, ending, &mut report, shutdown).await
         }
-        Plan::Forward { peer, forwards } => {
+        Plan::Forward {
+            peer,
+            forwards,
+            persistence,
+        } => {
             let mut report = Report::new(io.stdout, flags.json);
-            forward::forward(
-                session.clone(),
-                &peer,
-                &forwards,
-                ending,
-                &mut report,
-                shutdown,
-            )
-            .await
+            let how = (ending, persistence);
+            let ends = (&mut report, shutdown);
+            forward::forward(session.clone(), &peer, &forwards, how, ends).await
         }
         Plan::Probe { peer, target } => {
             let mut report = Report::new(io.stdout, flags.json);
             probe::probe(session, &peer, target.as_ref(), &mut report, shutdown).await
         }
+        Plan::Ping(plan) => ping::ping(session.clone(), &plan, io.stdout, shutdown).await,
     }
 }
 
@@ -220,6 +256,7 @@ fn typed(matches: &ArgMatches) -> Typed {
     Typed {
         policy: on_command_line("allow") || on_command_line("anonymous"),
         allow_target: on_command_line("allow_target"),
+        allow_bind: on_command_line("allow_bind"),
         timeout: on_command_line("timeout"),
     }
 }

@@ -1,19 +1,23 @@
 //! `dnc PEER [HOST:PORT]` and `dnc -l`: stdin and stdout joined to one peer.
 
 use std::future::Future;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use dhtnet::{Channel, ChannelRequest, DeclineCode, DeclineReason, Listener, RecvHalf, SendHalf};
-use dhtnet_cli::{ExitCode, Failure, Io, Peer, Shutdown};
+use dhtnet_cli::{ExitCode, Failure, Io, Peer, Shutdown, Talk};
 use dhtnet_identity::PeerArgument;
 use dhtnet_identity::target::Target;
 
 use tokio::time::timeout;
 
+use crate::forward::Persistence;
 use crate::give_up::GiveUp;
-use crate::join::{Ending, JoinError, Sink, Totals, join};
-use crate::session::{PIPE_CHANNEL, Session, target_request};
+use crate::join::{Ending, JoinError, Sink, Source, Totals, join};
+use crate::progress::Progress;
+use crate::retry::{Backoff, may_pass};
+use crate::session::{PIPE_CHANNEL, Session, asked, target_request};
 use crate::stdio::{AtEnd, Stdin, Stdout};
 
 /// How long a peer may take to confirm that it was told why the transfer ends.
@@ -23,12 +27,14 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(1);
 pub(crate) struct Stdio {
     stdin: Stdin,
     stdout: Stdout,
+    progress: Progress,
     ending: Ending,
     broken: bool,
 }
 
 impl Stdio {
-    pub(crate) fn new(io: Io, half_close: bool, at_end: AtEnd) -> Self {
+    pub(crate) fn new(io: Io, talk: &Talk, half_close: bool, at_end: AtEnd) -> Self {
+        let progress = Progress::new(&io, talk.verbosity());
         // A terminal whose user sent the output elsewhere is not going to answer: without this,
         // `dnc -l > file` would wait for a Ctrl-D after the file has come.
         let nobody_answers = io.stdin.is_terminal() && !io.stdout.is_terminal();
@@ -40,6 +46,7 @@ impl Stdio {
         Self {
             stdin: Stdin::new(io.stdin),
             stdout: Stdout::new(io.stdout, at_end),
+            progress,
             ending,
             broken: false,
         }
@@ -50,7 +57,10 @@ impl Stdio {
         send: &mut SendHalf,
         recv: &mut RecvHalf,
     ) -> Result<Totals, JoinError> {
-        let joined = join(&mut self.stdin, &mut self.stdout, send, recv, self.ending).await;
+        let mut source = Counted(&mut self.stdin, &self.progress);
+        let mut sink = Counted(&mut self.stdout, &self.progress);
+        let joined = join(&mut source, &mut sink, send, recv, self.ending).await;
+        self.progress.clear();
         self.broken |= matches!(joined, Err(JoinError::Input(_) | JoinError::Output(_)));
         if matches!(joined, Err(JoinError::Input(_) | JoinError::Channel(_))) {
             // What did arrive is written out; that it is not all is told by the exit code.
@@ -59,37 +69,83 @@ impl Stdio {
         joined
     }
 
+    /// Whether anything was read from stdin or received, which cannot be done a second time.
+    fn is_begun(&self) -> bool {
+        self.stdin.is_begun() || self.stdout.is_begun()
+    }
+
     /// Whether stdin or stdout failed, so that no further peer can be served.
     fn is_broken(&self) -> bool {
         self.broken
     }
 }
 
-/// Connects, joins, and waits for the end.
+/// A stream whose bytes are shown as progress.
+struct Counted<'s, S>(&'s mut S, &'s Progress);
+
+impl<S: Source> Source for Counted<'_, S> {
+    async fn next_block(&mut self) -> io::Result<Option<Bytes>> {
+        let block = self.0.next_block().await;
+        if let Ok(Some(block)) = &block {
+            self.1.sent(block.len());
+        }
+        block
+    }
+}
+
+impl<S: Sink> Sink for Counted<'_, S> {
+    async fn write_blocks(&mut self, blocks: &mut [Bytes]) -> io::Result<()> {
+        self.1.received(blocks.iter().map(Bytes::len).sum());
+        self.0.write_blocks(blocks).await
+    }
+
+    async fn finish(&mut self) -> io::Result<()> {
+        self.0.finish().await
+    }
+}
+
+/// Connects, joins, and waits for the end. With [`Persistence::ForEver`] it begins again after a
+/// failure, as long as nothing was read from stdin or received: half a stream cannot be resumed.
 pub(crate) async fn connect(
     session: &Session,
-    peer: &PeerArgument,
-    target: Option<&Target>,
+    (peer, target): (&PeerArgument, Option<&Target>),
+    persistence: Persistence,
     mut stdio: Stdio,
     shutdown: &mut Shutdown,
 ) -> Result<ExitCode, Failure> {
     let peer = session.resolve(peer)?;
+    let mut backoff = Backoff::default();
+    loop {
+        let ended = connect_once(session, (&peer, target), &mut stdio, shutdown).await;
+        let failure = match ended {
+            Err(failure) if persistence == Persistence::ForEver && may_pass(&failure) => failure,
+            ended => return ended,
+        };
+        if stdio.is_begun() {
+            let words = "a transfer that has begun cannot be resumed, so it is not tried again";
+            return Err(failure.advise(words));
+        }
+        if let Err(code) = backoff.pause(session, &failure, shutdown).await {
+            return Ok(code);
+        }
+    }
+}
+
+async fn connect_once(
+    session: &Session,
+    (peer, target): (&Peer, Option<&Target>),
+    stdio: &mut Stdio,
+    shutdown: &mut Shutdown,
+) -> Result<ExitCode, Failure> {
     let request = target.map_or_else(|| ChannelRequest::stream(PIPE_CHANNEL), target_request);
     let channel = tokio::select! {
-        channel = session.connect(&peer, request, false) => {
-            channel.map_err(|error| session.connect_failure(&peer, target, &error))?
+        channel = session.connect(peer, request) => {
+            channel.map_err(|error| session.connect_failure(peer, &asked(target), &error))?
         }
         code = shutdown.requested() => return Ok(code),
     };
-    serve(
-        session,
-        &peer,
-        channel,
-        &mut stdio,
-        shutdown,
-        std::future::pending(),
-    )
-    .await
+    let nothing = std::future::pending();
+    serve(session, peer, channel, (stdio, shutdown), nothing).await
 }
 
 /// Joins until the end, a signal, or an error. `meanwhile` runs beside it.
@@ -97,8 +153,7 @@ async fn serve(
     session: &Session,
     peer: &Peer,
     channel: Channel,
-    stdio: &mut Stdio,
-    shutdown: &mut Shutdown,
+    (stdio, shutdown): (&mut Stdio, &mut Shutdown),
     meanwhile: impl Future<Output = std::convert::Infallible>,
 ) -> Result<ExitCode, Failure> {
     let begun = Instant::now();
@@ -174,7 +229,7 @@ pub(crate) async fn listen(
         let channel = incoming.accept();
         session.tell_path(&peer, channel.connection().as_ref(), Duration::ZERO);
         let others = decline_others(&mut listener);
-        let served = serve(session, &peer, channel, &mut stdio, shutdown, others).await;
+        let served = serve(session, &peer, channel, (&mut stdio, shutdown), others).await;
         match served {
             Ok(ExitCode::Done) if waiting.keep_open => {}
             // The next peer may fare better, unless it is this side that is broken.

@@ -5,10 +5,13 @@ use std::time::Duration;
 use dhtnet_cli::Failure;
 use dhtnet_cli::node::Role;
 use dhtnet_identity::PeerArgument;
-use dhtnet_identity::target::{Target, TargetPattern};
+use dhtnet_identity::target::Target;
 
-use crate::flags::Flags;
-use crate::local_forward::LocalForward;
+use crate::flags::{Command, Flags};
+use crate::forward::{Forwards, Persistence};
+use crate::forward_spec::Forward;
+use crate::ping::{PingFlags, PingPlan};
+use crate::serve::Offered;
 
 /// What dnc is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,31 +20,35 @@ pub(crate) enum Plan {
     Connect {
         peer: PeerArgument,
         target: Option<Target>,
+        persistence: Persistence,
     },
     /// Join stdin and stdout to the peer that comes.
     Listen {
         keep_open: bool,
         wait: Option<Duration>,
     },
-    /// Serve targets to the peers that come.
-    Serve { targets: Vec<TargetPattern> },
-    /// Lead local ports to targets behind the peer.
+    /// Serve targets, and places to listen, to the peers that come.
+    Serve(Offered),
+    /// Lead ports of one side to targets on the other.
     Forward {
         peer: PeerArgument,
-        forwards: Vec<LocalForward>,
+        forwards: Forwards,
+        persistence: Persistence,
     },
     /// Try to connect, and say how that went.
     Probe {
         peer: PeerArgument,
         target: Option<Target>,
     },
+    /// Measure round trips.
+    Ping(PingPlan),
 }
 
 impl Plan {
     /// Whether others call this node.
     pub(crate) fn role(&self) -> Role {
         match self {
-            Self::Listen { .. } | Self::Serve { .. } => Role::Listener,
+            Self::Listen { .. } | Self::Serve(_) => Role::Listener,
             _ => Role::Caller,
         }
     }
@@ -53,6 +60,7 @@ impl Plan {
 pub(crate) struct Typed {
     pub(crate) policy: bool,
     pub(crate) allow_target: bool,
+    pub(crate) allow_bind: bool,
     pub(crate) timeout: bool,
 }
 
@@ -61,6 +69,9 @@ pub(crate) struct Typed {
 /// # Errors
 /// Exit code 2, naming the flags that contradict each other.
 pub(crate) fn plan(flags: &Flags, typed: Typed) -> Result<Plan, Failure> {
+    if let Some(Command::Ping(ping)) = &flags.command {
+        return plan_ping(flags, ping, typed);
+    }
     let plan = if flags.listen {
         plan_listener(flags, typed)
     } else {
@@ -69,18 +80,49 @@ pub(crate) fn plan(flags: &Flags, typed: Typed) -> Result<Plan, Failure> {
     let stdout_is_payload = matches!(plan, Plan::Connect { .. } | Plan::Listen { .. });
     if flags.json && stdout_is_payload {
         return Err(Failure::usage(
-            "--json needs -z, -L or --allow-target: otherwise stdout is the payload",
+            "--json needs ping, -z, -L, -R, -D, --allow-target or --allow-bind: otherwise stdout is \
+             the payload",
         ));
     }
     Ok(plan)
+}
+
+fn plan_ping(flags: &Flags, ping: &PingFlags, typed: Typed) -> Result<Plan, Failure> {
+    let others = [
+        (flags.peer.is_some(), "another PEER"),
+        (flags.listen, "-l"),
+        (flags.keep_open, "-k"),
+        (flags.no_stdio, "-N"),
+        (flags.probe, "-z"),
+        (flags.host.is_some() || flags.port.is_some(), "-i and -P"),
+        (has_forwards(flags), "-L, -R and -D"),
+        (flags.retry, "--retry"),
+        (typed.policy, "--allow and -a"),
+        (typed.allow_target, "--allow-target"),
+        (typed.allow_bind, "--allow-bind"),
+    ];
+    if let Some((_, name)) = others.iter().find(|(given, _)| *given) {
+        return Err(Failure::usage(format!("ping does not go with {name}"))
+            .advise("a contact that is called ping comes after --: dnc -- ping"));
+    }
+    let wait = flags.network.dht.timeout.filter(|_| typed.timeout);
+    Ok(Plan::Ping(PingPlan {
+        peer: ping.peer.clone(),
+        count: ping.count,
+        interval: ping.interval,
+        until_direct: ping.until_direct.then_some(wait),
+        json: ping.json || flags.json,
+    }))
 }
 
 fn plan_listener(flags: &Flags, typed: Typed) -> Result<Plan, Failure> {
     let client_flags = [
         (flags.peer.is_some(), "a PEER"),
         (flags.host.is_some() || flags.port.is_some(), "-i and -P"),
-        (!flags.forwards.is_empty(), "-L"),
+        (has_forwards(flags), "-L, -R and -D"),
         (flags.probe, "-z"),
+        (flags.retry, "--retry"),
+        (flags.udp, "-u"),
     ];
     for (given, name) in client_flags {
         if given {
@@ -90,21 +132,15 @@ fn plan_listener(flags: &Flags, typed: Typed) -> Result<Plan, Failure> {
             );
         }
     }
-    if !flags.allow_target.is_empty() {
-        if flags
-            .allow_target
-            .iter()
-            .any(|target| matches!(target, TargetPattern::Udp { .. }))
-        {
-            return Err(only_streams());
-        }
-        return Ok(Plan::Serve {
+    if !flags.allow_target.is_empty() || !flags.allow_bind.is_empty() {
+        return Ok(Plan::Serve(Offered {
             targets: flags.allow_target.clone(),
-        });
+            binds: flags.allow_bind.clone(),
+        }));
     }
     if flags.no_stdio {
         return Err(Failure::usage("-l with -N has nothing to serve")
-            .advise("name targets with --allow-target HOST:PORT"));
+            .advise("name targets with --allow-target HOST:PORT, or places with --allow-bind"));
     }
     let wait = flags.network.dht.timeout.filter(|_| typed.timeout);
     Ok(Plan::Listen {
@@ -118,6 +154,7 @@ fn plan_client(flags: &Flags, typed: Typed) -> Result<Plan, Failure> {
         (flags.keep_open, "-k"),
         (typed.policy, "--allow and -a"),
         (typed.allow_target, "--allow-target"),
+        (typed.allow_bind, "--allow-bind"),
     ];
     for (given, name) in listener_flags {
         if given {
@@ -129,11 +166,23 @@ fn plan_client(flags: &Flags, typed: Typed) -> Result<Plan, Failure> {
             .advise("name one, or wait for one with -l; see dnc --help"));
     };
     let target = target(flags)?;
-    if flags.forwards.is_empty() {
-        return match (flags.probe, flags.no_stdio) {
-            (true, _) => Ok(Plan::Probe { peer, target }),
-            (false, true) => Err(Failure::usage("-N has nothing to do without -L")),
-            (false, false) => Ok(Plan::Connect { peer, target }),
+    let persistence = if flags.retry {
+        Persistence::ForEver
+    } else {
+        Persistence::Once
+    };
+    if !has_forwards(flags) {
+        return match (flags.probe, flags.no_stdio, flags.udp) {
+            (_, _, true) => Err(Failure::usage("-u needs -L or -R")),
+            (true, ..) if flags.retry => Err(Failure::usage("--retry does not go with -z")
+                .advise("dnc ping waits until the peer is there")),
+            (true, ..) => Ok(Plan::Probe { peer, target }),
+            (false, true, _) => Err(Failure::usage("-N has nothing to do without -L, -R or -D")),
+            (false, false, _) => Ok(Plan::Connect {
+                peer,
+                target,
+                persistence,
+            }),
         };
     }
     if flags.probe || target.is_some() {
@@ -142,11 +191,35 @@ fn plan_client(flags: &Flags, typed: Typed) -> Result<Plan, Failure> {
         } else {
             "a target for stdin and stdout"
         };
-        return Err(Failure::usage(format!("-L does not go with {other}")));
+        return Err(Failure::usage(format!(
+            "-L, -R and -D do not go with {other}"
+        )));
     }
     Ok(Plan::Forward {
         peer,
-        forwards: flags.forwards.clone(),
+        forwards: forwards(flags)?,
+        persistence,
+    })
+}
+
+fn has_forwards(flags: &Flags) -> bool {
+    !(flags.forwards.is_empty() && flags.reverse.is_empty() && flags.socks.is_empty())
+}
+
+/// What is forwarded, over UDP where that is wanted.
+fn forwards(flags: &Flags) -> Result<Forwards, Failure> {
+    let over = |forwards: &[Forward]| -> Result<Vec<Forward>, Failure> {
+        let all = forwards.iter().map(|forward| match flags.udp {
+            true => forward.over_udp(),
+            false => Ok(forward.clone()),
+        });
+        all.collect::<Result<_, _>>()
+            .map_err(|error| Failure::usage(format!("-u: {error}")))
+    };
+    Ok(Forwards {
+        local: over(&flags.forwards)?,
+        reverse: over(&flags.reverse)?,
+        socks: flags.socks.clone(),
     })
 }
 
@@ -173,13 +246,12 @@ fn target(flags: &Flags) -> Result<Option<Target>, Failure> {
         }
     };
     if matches!(target, Target::Udp { .. }) {
-        return Err(only_streams());
+        return Err(
+            Failure::usage("stdin and stdout cannot be joined to a UDP target")
+                .advise("lead a local port there with -L"),
+        );
     }
     Ok(Some(target))
-}
-
-fn only_streams() -> Failure {
-    Failure::usage("UDP targets cannot be reached through dnc").advise("name a TCP or unix: target")
 }
 
 #[cfg(test)]
@@ -196,6 +268,7 @@ mod tests {
         let typed = Typed {
             policy: flags.policy.anonymous || !flags.policy.allow.is_empty(),
             allow_target: !flags.allow_target.is_empty(),
+            allow_bind: !flags.allow_bind.is_empty(),
             timeout: flags.network.dht.timeout.is_some(),
         };
         plan(&flags, typed).map_err(|failure| {
@@ -215,6 +288,7 @@ mod tests {
             Ok(Plan::Connect {
                 peer: home(),
                 target,
+                persistence: Persistence::Once,
             })
         };
         assert_eq!(planned("home"), connect(None));
@@ -255,17 +329,48 @@ mod tests {
                 wait: Some(Duration::from_secs(5))
             })
         );
+        let patterns = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
         assert_eq!(
-            planned("-l -N --allow home --allow-target 127.0.0.1:* --allow-target unix:/x"),
-            Ok(Plan::Serve {
-                targets: vec!["127.0.0.1:*".parse().unwrap(), "unix:/x".parse().unwrap()]
+            planned("-l -N --allow home --allow-target 127.0.0.1:* --allow-target udp:h:53"),
+            Ok(Plan::Serve(Offered {
+                targets: patterns(&["127.0.0.1:*", "udp:h:53"]),
+                binds: Vec::new(),
+            }))
+        );
+        assert_eq!(
+            planned("-la --allow-bind 127.0.0.1:*"),
+            Ok(Plan::Serve(Offered {
+                targets: Vec::new(),
+                binds: patterns(&["127.0.0.1:*"]),
+            }))
+        );
+    }
+
+    #[test]
+    fn forwards_of_all_kinds_go_together() {
+        let forwards = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+        assert_eq!(
+            planned("-N -L 1:h:2 -L 3:udp:h:4 -R 5:h:6 -D 7 home"),
+            Ok(Plan::Forward {
+                peer: home(),
+                forwards: Forwards {
+                    local: forwards(&["1:h:2", "3:udp:h:4"]),
+                    reverse: forwards(&["5:h:6"]),
+                    socks: vec!["127.0.0.1:7".parse().unwrap()],
+                },
+                persistence: Persistence::Once,
             })
         );
         assert_eq!(
-            planned("-N -L 1:h:2 -L 3:h:4 home"),
+            planned("-u --retry -L 1:h:2 -R 3:h:4 home"),
             Ok(Plan::Forward {
                 peer: home(),
-                forwards: vec!["1:h:2".parse().unwrap(), "3:h:4".parse().unwrap()]
+                forwards: Forwards {
+                    local: forwards(&["1:udp:h:2"]),
+                    reverse: forwards(&["3:udp:h:4"]),
+                    socks: Vec::new(),
+                },
+                persistence: Persistence::ForEver,
             })
         );
     }
@@ -287,17 +392,20 @@ mod tests {
             ),
             (
                 "-l -N",
-                "-l with -N has nothing to serve; name targets with --allow-target HOST:PORT",
+                "-l with -N has nothing to serve; name targets with --allow-target HOST:PORT, or places with --allow-bind",
             ),
             ("-k home", "-k needs -l"),
             ("-a home", "--allow and -a needs -l"),
             ("--allow-target h:1 home", "--allow-target needs -l"),
-            ("-N home", "-N has nothing to do without -L"),
+            ("-N home", "-N has nothing to do without -L, -R or -D"),
+            ("-u home", "-u needs -L or -R"),
+            ("-u -L 1:unix:/x home", "-u: a Unix socket cannot carry UDP"),
+            ("--allow-bind 127.0.0.1:1 home", "--allow-bind needs -l"),
             (
                 "-L 1:h:2 home h:3",
-                "-L does not go with a target for stdin and stdout",
+                "-L, -R and -D do not go with a target for stdin and stdout",
             ),
-            ("-z -L 1:h:2 home", "-L does not go with -z"),
+            ("-z -L 1:h:2 home", "-L, -R and -D do not go with -z"),
             ("-i h home", "-i and -P belong together"),
             (
                 "-i h -P 1 home h:1",
@@ -305,15 +413,15 @@ mod tests {
             ),
             (
                 "home udp:h:53",
-                "UDP targets cannot be reached through dnc; name a TCP or unix: target",
+                "stdin and stdout cannot be joined to a UDP target; lead a local port there with -L",
             ),
             (
-                "-la --allow-target udp:h:53",
-                "UDP targets cannot be reached through dnc; name a TCP or unix: target",
+                "-l ping home",
+                "ping does not go with -l; a contact that is called ping comes after --: dnc -- ping",
             ),
             (
                 "--json home",
-                "--json needs -z, -L or --allow-target: otherwise stdout is the payload",
+                "--json needs ping, -z, -L, -R, -D, --allow-target or --allow-bind: otherwise stdout is the payload",
             ),
         ] {
             assert_eq!(planned(words).unwrap_err(), expected, "dnc {words}");

@@ -9,6 +9,7 @@ use dhtnet_identity::target::Target;
 use serde_json::json;
 
 use crate::give_up::GiveUp;
+use crate::paths;
 use crate::session::{Report, Session, target_request};
 
 /// A channel that nobody listens for: that it is declined proves that the peer is there, holds its
@@ -58,27 +59,46 @@ pub(crate) async fn reach(
     target: Option<&Target>,
 ) -> Result<Option<ConnectionReport>, Failure> {
     let begun = Instant::now();
-    let request = target.map_or_else(|| ChannelRequest::stream(PROBE_CHANNEL), target_request);
-    let connection = match session.connect(peer, request, false).await {
+    let Some(target) = target else {
+        let connection = knock(session, peer).await?;
+        session.tell_path(peer, connection.as_ref(), begun.elapsed());
+        return Ok(connection);
+    };
+    match session.connect(peer, target_request(target)).await {
         Ok(channel) => {
             let connection = channel.connection();
             let (mut send, mut recv) = channel.split();
             send.finish();
             recv.stop(GiveUp::Done.code());
-            return Ok(connection);
+            Ok(connection)
         }
+        Err(error) => Err(session.connect_failure(peer, &target.to_string(), &error)),
+    }
+}
+
+/// As [`reach`] of the peer alone, telling the user nothing.
+pub(crate) async fn knock(
+    session: &Session,
+    peer: &Peer,
+) -> Result<Option<ConnectionReport>, Failure> {
+    match ask_nothing(session, peer).await {
+        Ok(()) => Ok(paths::connection_to(session, &peer.address.id)),
+        Err(error) => Err(session.connect_failure(peer, "a connection", &error)),
+    }
+}
+
+/// Asks for a channel that nobody opens: the answer proves that the peer is there. One that stays
+/// open ends at once.
+async fn ask_nothing(session: &Session, peer: &Peer) -> Result<(), ConnectError> {
+    match session
+        .open(peer, ChannelRequest::stream(PROBE_CHANNEL))
+        .await
+    {
         Err(ConnectError::Declined { reason, .. })
-            if target.is_none()
-                && matches!(reason.code(), DeclineCode::NoListener | DeclineCode::Policy) =>
+            if matches!(reason.code(), DeclineCode::NoListener | DeclineCode::Policy) =>
         {
-            session
-                .node
-                .connections()
-                .into_iter()
-                .find(|c| c.peer == peer.address.id)
+            Ok(())
         }
-        Err(error) => return Err(session.connect_failure(peer, target, &error)),
-    };
-    session.tell_path(peer, connection.as_ref(), begun.elapsed());
-    Ok(connection)
+        other => other.map(drop),
+    }
 }

@@ -1,89 +1,134 @@
-//! `dnc -l --allow-target`: targets on this side for the peers that may ask for them.
+//! `dnc -l --allow-target` and `--allow-bind`: targets on this side for the peers that may ask for
+//! them, and places where they may listen.
 
-use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use dhtnet::{Channel, ChannelRequest, DeclineCode, DeclineReason, Incoming};
+use dhtnet::{
+    Channel, ChannelKind, ChannelRequest, DeclineCode, DeclineReason, Incoming, Listener,
+};
 use dhtnet_cli::failure::one_line;
 use dhtnet_cli::open_files;
 use dhtnet_cli::{ExitCode, Failure, Peer, Shutdown};
 use dhtnet_identity::policy::OwnedAction;
 use dhtnet_identity::target::{HostPattern, PortPattern, Target, TargetPattern};
 use serde_json::json;
-use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::net::UdpSocket;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 
-use crate::join::{Ending, JoinError, join};
-use crate::session::{Report, Session, TARGET_CHANNEL};
-use crate::stream::{StreamSink, StreamSource};
+use crate::bound::Bounds;
+use crate::datagrams::{self, Connected, Oversized};
+use crate::join::{Ending, JoinError};
+use crate::session::{BIND_CHANNEL, Report, Session, TARGET_CHANNEL};
+use crate::socket::Socket;
+use crate::target::{self, Trouble};
 
 /// Connections to targets at the same time; the next is declined as busy. Each costs a file
 /// descriptor and, when it is busy, two blocks of at most 256 KiB.
 pub(crate) const MAX_TARGETS: usize = 4096;
 
-/// How long a target may take to answer, all its addresses together. Shorter than the time the
-/// peer waits by default, so that it learns the cause.
-const TARGET_LIMIT: Duration = Duration::from_secs(15);
+/// What peers may ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Offered {
+    pub(crate) targets: Vec<TargetPattern>,
+    /// Where they may listen.
+    pub(crate) binds: Vec<TargetPattern>,
+}
 
 /// Serves until a signal comes.
 pub(crate) async fn serve(
     session: Arc<Session>,
-    targets: &[TargetPattern],
+    offered: &Offered,
     ending: Ending,
     report: &mut Report,
     shutdown: &mut Shutdown,
 ) -> Result<ExitCode, Failure> {
     open_files::allow(MAX_TARGETS);
-    let mut listener = session
-        .node
-        .listen_as(TARGET_CHANNEL, asked_action)
-        .map_err(|error| Failure::failed(format!("cannot listen: {error}")))?;
-    announce(&session, targets, report)?;
+    let listen = |name: &'static str| {
+        let listener = session.node.listen_as(name, asked_action);
+        listener.map_err(|error| Failure::failed(format!("cannot listen: {error}")))
+    };
+    let mut targets = listen(TARGET_CHANNEL)?;
+    let mut binds = listen(BIND_CHANNEL)?;
+    announce(&session, offered, report)?;
     let room = Arc::new(Semaphore::new(MAX_TARGETS));
+    let mut bounds = Bounds::new(session.clone(), ending);
     let mut connections = JoinSet::new();
     loop {
-        let incoming = tokio::select! {
-            incoming = listener.accept() => incoming,
-            Some(_) = connections.join_next() => continue,
+        tokio::select! {
+            incoming = accept(&mut targets) => {
+                let Some((incoming, permit)) = with_room(incoming?, &room) else {
+                    continue;
+                };
+                let session = session.clone();
+                connections.spawn(async move {
+                    match asked_target(incoming.request()) {
+                        Ok(target) => serve_one(&session, incoming, &target, ending).await,
+                        Err(reason) => incoming.decline(reason),
+                    }
+                    drop(permit);
+                });
+            }
+            incoming = accept(&mut binds) => bounds.open(incoming?).await,
+            () = bounds.ended() => {}
+            Some(_) = connections.join_next() => {}
             code = shutdown.requested() => return Ok(code),
-        };
-        let Some(incoming) = incoming else {
-            return Err(Failure::failed("the node ended while listening"));
-        };
-        let Ok(permit) = room.clone().try_acquire_owned() else {
+        }
+    }
+}
+
+/// The next request. Cancel-safe.
+pub(crate) async fn accept(listener: &mut Listener) -> Result<Incoming, Failure> {
+    let ended = || Failure::failed("the node ended while listening");
+    listener.accept().await.ok_or_else(ended)
+}
+
+/// A place for a request; it is declined when there is none.
+pub(crate) fn with_room(
+    incoming: Incoming,
+    room: &Arc<Semaphore>,
+) -> Option<(Incoming, tokio::sync::OwnedSemaphorePermit)> {
+    match room.clone().try_acquire_owned() {
+        Ok(permit) => Some((incoming, permit)),
+        Err(_) => {
             incoming.decline(DeclineReason::new(
                 DeclineCode::Busy,
                 "too many connections",
             ));
-            continue;
-        };
-        let session = session.clone();
-        connections.spawn(async move {
-            serve_one(&session, incoming, ending).await;
-            drop(permit);
-        });
+            None
+        }
     }
 }
 
-fn announce(
-    session: &Session,
-    targets: &[TargetPattern],
-    report: &mut Report,
-) -> Result<(), Failure> {
-    let example = targets.first().map(example).unwrap_or_default();
-    let command = session.peer_command(&format!(" {example}"));
+fn announce(session: &Session, offered: &Offered, report: &mut Report) -> Result<(), Failure> {
+    let rest = example_words(offered);
+    let command = session.peer_command(&rest);
     session.talk.bare(&command);
     session.talk.release();
+    let texts =
+        |patterns: &[TargetPattern]| patterns.iter().map(ToString::to_string).collect::<Vec<_>>();
     report.event(&json!({
         "event": "listening",
         "id": session.node.id().to_string(),
         "addresses": session.node.reachable_addresses(),
-        "targets": targets.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "targets": texts(&offered.targets),
+        "binds": texts(&offered.binds),
         "command": command,
     }))
+}
+
+/// The words after the peer's name in the command to paste.
+fn example_words(offered: &Offered) -> String {
+    let udp = |pattern: &TargetPattern| match pattern {
+        TargetPattern::Udp { .. } => " -u",
+        _ => "",
+    };
+    match (offered.targets.first(), offered.binds.first()) {
+        (Some(target @ TargetPattern::Udp { .. }), _) => format!(" -u -L 0:{}", example(target)),
+        (Some(target), _) => format!(" {}", example(target)),
+        (None, Some(bind)) => format!("{} -R {}:HOST:PORT", udp(bind), example(bind)),
+        (None, None) => String::new(),
+    }
 }
 
 /// A target that the pattern allows, for the command to paste; what the user still has to choose
@@ -106,45 +151,83 @@ fn example(pattern: &TargetPattern) -> String {
     }
 }
 
-/// What the policy is asked: may this peer have this target?
+/// What the policy is asked: may this peer have this target, or listen there? The action bears the
+/// channel's name.
 fn asked_action(request: &ChannelRequest) -> Result<OwnedAction, DeclineReason> {
     let target = asked_target(request)?;
-    Ok(OwnedAction::with(TARGET_CHANNEL, target.to_string()))
+    Ok(OwnedAction::with(request.name.clone(), target.to_string()))
 }
 
-fn asked_target(request: &ChannelRequest) -> Result<Target, DeclineReason> {
+/// The target, or the place to listen, that a request names.
+pub(crate) fn asked_target(request: &ChannelRequest) -> Result<Target, DeclineReason> {
     let bad = |why: String| DeclineReason::new(DeclineCode::BadRequest, why);
     let text = std::str::from_utf8(&request.metadata)
         .map_err(|_| bad("the target is not text".to_owned()))?;
     let target: Target = text.parse().map_err(|error| bad(format!("{error}")))?;
-    match target {
-        Target::Udp { .. } => Err(bad("UDP targets are not served".to_owned())),
-        target => Ok(target),
+    let is_udp = matches!(target, Target::Udp { .. });
+    // A place to listen is held by a stream, whatever it carries.
+    let datagrams = request.kind == ChannelKind::Datagrams;
+    match (request.name == BIND_CHANNEL, is_udp == datagrams) {
+        (true, _) if !datagrams => Ok(target),
+        (false, true) => Ok(target),
+        _ => Err(bad("the channel is of the wrong kind".to_owned())),
+    }
+}
+
+/// A target that was reached.
+enum Reached {
+    Stream(Socket),
+    Datagrams(UdpSocket),
+}
+
+impl Reached {
+    async fn join(
+        self,
+        mut channel: Channel,
+        session: &Session,
+        ending: Ending,
+    ) -> Result<(), JoinError> {
+        match self {
+            Self::Stream(socket) => socket.join(channel, ending).await,
+            Self::Datagrams(socket) => {
+                let (mut port, oversized) = (Connected::new(socket), Oversized::default());
+                let counting = (&oversized, &session.talk);
+                let ended = datagrams::exchange(&mut port, &mut channel, counting).await;
+                oversized.tell(&session.talk);
+                ended
+            }
+        }
     }
 }
 
 /// Connects one request to its target and joins the two.
-async fn serve_one(session: &Session, incoming: Incoming, ending: Ending) {
+pub(crate) async fn serve_one(
+    session: &Session,
+    incoming: Incoming,
+    target: &Target,
+    ending: Ending,
+) {
     let peer = session.name(incoming.peer());
-    let target = match asked_target(incoming.request()) {
-        Ok(target) => target,
-        Err(reason) => return incoming.decline(reason),
+    let reached = match target {
+        Target::Udp { host, port } => target::open_datagrams(host, *port)
+            .await
+            .map(Reached::Datagrams),
+        stream => target::open_stream(stream).await.map(Reached::Stream),
     };
-    match timeout(TARGET_LIMIT, open(&target)).await {
-        Ok(Ok(stream)) => {
+    match reached {
+        Ok(reached) => {
             session
                 .talk
                 .detail(format_args!("{peer} is connected to {target}"));
-            let joined = stream.join(incoming.accept(), ending).await;
-            tell_end(session, &peer, &target, &joined);
+            let joined = reached.join(incoming.accept(), session, ending).await;
+            tell_end(session, &peer, target, &joined);
         }
-        Ok(Err(error)) => decline(session, &peer, &target, incoming, &error.to_string()),
-        Err(_) => decline(session, &peer, &target, incoming, "no answer in time"),
+        Err(trouble) => decline(session, &peer, target, incoming, &trouble),
     }
 }
 
-fn decline(session: &Session, peer: &Peer, target: &Target, incoming: Incoming, why: &str) {
-    let why = one_line(why);
+fn decline(session: &Session, peer: &Peer, target: &Target, incoming: Incoming, why: &Trouble) {
+    let why = one_line(&why.to_string());
     session
         .talk
         .warn(format_args!("{peer} asked for {target}: {why}"));
@@ -160,70 +243,11 @@ fn tell_end(session: &Session, peer: &Peer, target: &Target, joined: &Result<(),
             .talk
             .detail(format_args!("{peer} is done with {target}")),
         Err(error) => {
-            let why = session.forward_trouble(peer, target, error);
+            let why = session.forward_trouble(peer, &target.to_string(), error);
             session
                 .talk
                 .detail(format_args!("{target} for {peer}: {why}"));
         }
-    }
-}
-
-/// A connection to a target.
-enum TargetStream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl TargetStream {
-    async fn join(self, channel: Channel, ending: Ending) -> Result<(), JoinError> {
-        match self {
-            Self::Tcp(stream) => join_tcp(stream, channel, ending).await,
-            Self::Unix(mut stream) => {
-                let (reader, writer) = stream.split();
-                let (mut send, mut recv) = channel.split();
-                let (mut source, mut sink) = (StreamSource::new(reader), StreamSink::new(writer));
-                join(&mut source, &mut sink, &mut send, &mut recv, ending)
-                    .await
-                    .map(drop)
-            }
-        }
-    }
-}
-
-/// Joins a TCP connection to a channel. If it goes wrong the program at the other end of the
-/// connection gets a reset, never an orderly end after a part of the data.
-pub(crate) async fn join_tcp(
-    mut stream: TcpStream,
-    channel: Channel,
-    ending: Ending,
-) -> Result<(), JoinError> {
-    // Small packets are not held back: the channel batches by itself.
-    let _ = stream.set_nodelay(true);
-    let (reader, writer) = stream.split();
-    let (mut send, mut recv) = channel.split();
-    let (mut source, mut sink) = (StreamSource::new(reader), StreamSink::new(writer));
-    let joined = join(&mut source, &mut sink, &mut send, &mut recv, ending).await;
-    if joined.is_err() {
-        let _ = stream.set_zero_linger();
-    }
-    joined.map(drop)
-}
-
-/// Looks the target up here, and tries its addresses in order.
-async fn open(target: &Target) -> io::Result<TargetStream> {
-    match target {
-        Target::Tcp { host, port } => {
-            let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-            for address in lookup_host((host.as_str(), *port)).await? {
-                match TcpStream::connect(address).await {
-                    Ok(stream) => return Ok(TargetStream::Tcp(stream)),
-                    Err(error) => last = error,
-                }
-            }
-            Err(last)
-        }
-        Target::Unix(path) => UnixStream::connect(path).await.map(TargetStream::Unix),
-        Target::Udp { .. } => Err(io::ErrorKind::Unsupported.into()),
     }
 }
 
@@ -246,6 +270,22 @@ mod tests {
     }
 
     #[test]
+    fn the_words_to_paste_fit_what_is_offered() {
+        let words = |targets: &[&str], binds: &[&str]| {
+            let parsed = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+            example_words(&Offered {
+                targets: parsed(targets),
+                binds: parsed(binds),
+            })
+        };
+        assert_eq!(words(&["h:1"], &["127.0.0.1:*"]), " h:1");
+        assert_eq!(words(&["udp:h:53"], &[]), " -u -L 0:h:53");
+        assert_eq!(words(&[], &["127.0.0.1:*"]), " -R 127.0.0.1:PORT:HOST:PORT");
+        assert_eq!(words(&[], &["udp:[::1]:53"]), " -u -R [::1]:53:HOST:PORT");
+        assert_eq!(words(&[], &["unix:/s"]), " -R unix:/s:HOST:PORT");
+    }
+
+    #[test]
     fn the_policy_is_asked_about_the_normal_form_of_the_target() {
         let asked = |metadata: &'static [u8]| {
             asked_action(&ChannelRequest::stream(TARGET_CHANNEL).metadata(metadata))
@@ -257,6 +297,20 @@ mod tests {
         assert_eq!(
             asked(b"[::ffff:127.0.0.1]:22").unwrap(),
             OwnedAction::with("dnc.target", "127.0.0.1:22")
+        );
+        let datagrams = |name: &str, metadata: &'static [u8]| {
+            asked_action(&ChannelRequest::datagrams(name).metadata(metadata))
+        };
+        assert_eq!(
+            datagrams(TARGET_CHANNEL, b"udp:h:53").unwrap(),
+            OwnedAction::with("dnc.target", "udp:h:53")
+        );
+        datagrams(TARGET_CHANNEL, b"h:53").unwrap_err();
+        datagrams(BIND_CHANNEL, b"udp:127.0.0.1:53").unwrap_err();
+        let bind = ChannelRequest::stream(BIND_CHANNEL).metadata("udp:127.0.0.1:53");
+        assert_eq!(
+            asked_action(&bind).unwrap(),
+            OwnedAction::with("dnc.bind", "udp:127.0.0.1:53")
         );
         for wrong in [&b""[..], b"\xff", b"nothing", b"udp:h:53", b"h:0"] {
             let reason = asked(wrong).unwrap_err();

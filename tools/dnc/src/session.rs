@@ -23,6 +23,14 @@ pub(crate) const PIPE_CHANNEL: &str = "dnc.pipe";
 /// The channel to a target behind a peer; the metadata is the target's text form.
 pub(crate) const TARGET_CHANNEL: &str = "dnc.target";
 
+/// A place where the peer listens for this device, held as long as the channel lives; the metadata
+/// is the place as a target's text form.
+pub(crate) const BIND_CHANNEL: &str = "dnc.bind";
+
+/// A connection that came to a place held by [`BIND_CHANNEL`], opened by the holder of the place on
+/// the same connection; the metadata is the place.
+pub(crate) const REVERSE_CHANNEL: &str = "dnc.reverse";
+
 /// A node with the user's contacts and the way to tell the user something.
 pub(crate) struct Session {
     pub(crate) node: Node,
@@ -62,25 +70,28 @@ impl Session {
         format!("dnc {address}{rest}")
     }
 
-    /// Opens a channel within the user's time limit.
+    /// Opens a channel within the user's time limit, and says with `-v` by which way.
     pub(crate) async fn connect(
         &self,
         peer: &Peer,
         request: ChannelRequest,
-        early: bool,
     ) -> Result<dhtnet::Channel, dhtnet::ConnectError> {
         let begun = Instant::now();
-        let options = ConnectOptions::default()
-            .timeout(self.connect_limit)
-            .early(early);
-        let channel = self
-            .node
-            .connect_with(&peer.address, request, options)
-            .await?;
-        if !early {
-            self.tell_path(peer, channel.connection().as_ref(), begun.elapsed());
-        }
+        let channel = self.open(peer, request).await?;
+        self.tell_path(peer, channel.connection().as_ref(), begun.elapsed());
         Ok(channel)
+    }
+
+    /// Opens a channel within the user's time limit, and tells nothing.
+    pub(crate) async fn open(
+        &self,
+        peer: &Peer,
+        request: ChannelRequest,
+    ) -> Result<dhtnet::Channel, dhtnet::ConnectError> {
+        let options = ConnectOptions::default().timeout(self.connect_limit);
+        self.node
+            .connect_with(&peer.address, request, options)
+            .await
     }
 
     /// Says, with `-v`, by which way a peer is reached.
@@ -104,10 +115,10 @@ impl Session {
     pub(crate) fn connect_failure(
         &self,
         peer: &Peer,
-        target: Option<&Target>,
+        asked: &str,
         error: &dhtnet::ConnectError,
     ) -> Failure {
-        connect_failure(peer, self.node.id(), &asked(target), error)
+        connect_failure(peer, self.node.id(), asked, error)
     }
 
     /// The words for a join of stdin and stdout that failed.
@@ -117,13 +128,13 @@ impl Session {
                 .advise(format!("{peer} was told that the data is incomplete")),
             JoinError::Output(cause) => Failure::failed(format!("cannot write to stdout: {cause}"))
                 .advise(format!("{peer} was told that the data did not arrive")),
-            JoinError::Channel(cause) => self.cut_failure(peer, None, cause),
+            JoinError::Channel(cause) => self.cut_failure(peer, &asked(None), cause),
         }
     }
 
     /// The words for a channel that ended too early.
-    fn cut_failure(&self, peer: &Peer, target: Option<&Target>, cause: &std::io::Error) -> Failure {
-        let failed = || channel_failure(peer, self.node.id(), &asked(target), cause);
+    fn cut_failure(&self, peer: &Peer, asked: &str, cause: &std::io::Error) -> Failure {
+        let failed = || channel_failure(peer, self.node.id(), asked, cause);
         match ChannelError::from_io(cause) {
             Some(ChannelError::Reset(code) | ChannelError::Stopped(code)) => {
                 Failure::failed(format!(
@@ -144,27 +155,26 @@ impl Session {
     }
 
     /// Why a forwarded connection ended early, in a few words.
-    pub(crate) fn forward_trouble(
-        &self,
-        peer: &Peer,
-        target: &Target,
-        error: &JoinError,
-    ) -> String {
+    pub(crate) fn forward_trouble(&self, peer: &Peer, asked: &str, error: &JoinError) -> String {
         match error {
-            JoinError::Channel(cause) => self.cut_failure(peer, Some(target), cause).to_string(),
+            JoinError::Channel(cause) => self.cut_failure(peer, asked, cause).to_string(),
             local => chain(local),
         }
     }
 }
 
 /// What was asked of a peer, in the user's words.
-fn asked(target: Option<&Target>) -> String {
+pub(crate) fn asked(target: Option<&Target>) -> String {
     target.map_or_else(|| "a pipe".to_owned(), ToString::to_string)
 }
 
 /// The request for a channel to `target`.
 pub(crate) fn target_request(target: &Target) -> ChannelRequest {
-    ChannelRequest::stream(TARGET_CHANNEL).metadata(target.to_string())
+    let request = match target {
+        Target::Udp { .. } => ChannelRequest::datagrams(TARGET_CHANNEL),
+        _ => ChannelRequest::stream(TARGET_CHANNEL),
+    };
+    request.metadata(target.to_string())
 }
 
 /// Events as lines of JSON on stdout, for plans whose stdout is not the payload.

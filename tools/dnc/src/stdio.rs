@@ -38,6 +38,7 @@ pub(crate) struct Stdin {
     blocks: mpsc::Receiver<io::Result<Bytes>>,
     sender: Option<mpsc::Sender<io::Result<Bytes>>>,
     failed: Option<Errno>,
+    begun: bool,
 }
 
 impl Stdin {
@@ -49,7 +50,13 @@ impl Stdin {
             blocks,
             sender: Some(sender),
             failed: None,
+            begun: false,
         }
+    }
+
+    /// Whether a block was handed out, or the end.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.begun
     }
 
     fn start(&mut self) -> io::Result<()> {
@@ -69,7 +76,9 @@ impl Source for Stdin {
         if let Some(errno) = self.failed {
             return Err(errno.into());
         }
-        match self.blocks.recv().await {
+        let block = self.blocks.recv().await;
+        self.begun = true;
+        match block {
             Some(Ok(block)) => Ok(Some(block)),
             Some(Err(error)) => {
                 self.failed = Errno::from_io_error(&error);
@@ -141,6 +150,11 @@ impl Stdout {
             failure: Arc::default(),
             at_end,
         }
+    }
+
+    /// Whether anything was to be written.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.unopened.is_none()
     }
 
     async fn order(&mut self, order: ToStdout) -> io::Result<()> {

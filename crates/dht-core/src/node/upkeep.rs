@@ -187,6 +187,19 @@ impl Node {
         self.add_helper(now, canonical(address), None);
     }
 
+    /// What is sent may come through now that did not before: where nobody has answered yet, those
+    /// who help in are asked at once, and not when the last questions have run out.
+    pub fn enter_again(&mut self, now: Instant) {
+        for bootstrap in &mut self.upkeep.bootstraps {
+            if !bootstrap.ready {
+                bootstrap.running = None;
+                bootstrap.retry_at = now;
+                bootstrap.wait = FIRST_RETRY;
+            }
+        }
+        self.upkeep.tables_at = now;
+    }
+
     /// Adds a node that was known in the last run.
     pub fn add_saved_node(&mut self, now: Instant, contact: Contact) {
         self.add_helper(now, canonical(contact.address), Some(contact.id));

@@ -210,3 +210,16 @@ fn a_family_without_anybody_is_not_ready_because_the_other_is() {
     assert!(net.node(1).is_ready(Family::V4));
     assert!(!net.node(1).is_ready(Family::V6));
 }
+
+#[test]
+fn who_was_cut_off_enters_at_once_when_it_is_told_of_a_way() {
+    let mut net = Net::new(5);
+    net.run(secs(10));
+    let newcomer = net.add_alone(Arc::new(v4()));
+    net.cut(newcomer, 0);
+    net.with(newcomer, |node, now| node.add_bootstrap(now, address(0)));
+    net.run(ms(1_600));
+    net.heal();
+    net.with(newcomer, |node, now| node.enter_again(now));
+    assert!(net.run_for(ms(300), |net| net.all_ready(Family::V4)));
+}

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use dhtnet_channel_mux::ChannelWriteError;
+use dhtnet_channel_mux::{ChannelRequest, ChannelWriteError};
 use tokio::io::AsyncWrite;
 
-use super::{Held, code};
-use crate::error::ChannelError;
+use super::{Channel, Held, code};
+use crate::connect::{self, ConnectOptions};
+use crate::error::{ChannelError, ConnectError};
 use crate::report::ConnectionReport;
 use crate::state::channels::Interest;
 
@@ -171,6 +172,20 @@ impl SendHalf {
                 _ => Err(error),
             },
         }
+    }
+
+    /// Opens another channel on the same connection. Unlike
+    /// [`Node::connect_with`](crate::Node::connect_with) it never reaches another program of the
+    /// peer, and makes no new connection.
+    ///
+    /// # Errors
+    /// [`ConnectError`]: as there, and when the connection is over or closing.
+    pub async fn open_beside(
+        &self,
+        request: &ChannelRequest,
+        options: ConnectOptions,
+    ) -> Result<Channel, ConnectError> {
+        connect::open_beside(&self.held, request, options).await
     }
 
     /// The connection under the channel; `None` after it was lost.

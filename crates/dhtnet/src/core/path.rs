@@ -261,8 +261,9 @@ impl Paths {
         }
     }
 
-    /// Adds a way to the peer. Returns the datagrams to repeat to it, none when it is known, when
-    /// the race is over or when there are [`MAX_CANDIDATES`].
+    /// Adds a way to the peer. Returns the datagrams to repeat to it: none when the race is over,
+    /// when there are [`MAX_CANDIDATES`], and when it is known and still nobody says that it works.
+    /// What went there before it worked has met a closed NAT.
     pub(crate) fn add_candidate(&mut self, now: Instant, route: Route) -> Vec<Bytes> {
         if let Stage::Live(live) = &mut self.stage {
             live.add(now, route);
@@ -270,11 +271,16 @@ impl Paths {
         }
         let address = route.path;
         let known = self.candidates.iter().any(|c| c.is_same_path(&address));
-        if known || self.candidates.len() >= MAX_CANDIDATES {
+        if known && route.round_trip.is_none() {
             return Vec::new();
         }
-        self.candidates.push(address);
-        self.kinds.push(route.kind);
+        if !known {
+            if self.candidates.len() >= MAX_CANDIDATES {
+                return Vec::new();
+            }
+            self.candidates.push(address);
+            self.kinds.push(route.kind);
+        }
         match &self.stage {
             Stage::Racing { first_flight, .. } => first_flight.clone(),
             Stage::Settled { .. } | Stage::Live(_) => Vec::new(),
@@ -581,6 +587,23 @@ mod tests {
         assert_eq!(paths.on_received(now, at(2), true), PathChange::Settled);
         assert_eq!(paths.destinations(), &[at(2)]);
         assert!(add(&mut paths, at(4)).is_empty());
+    }
+
+    #[test]
+    fn a_known_candidate_gets_the_first_flight_again_when_it_is_found_to_work() {
+        let mut paths = Paths::racing();
+        add(&mut paths, at(1));
+        paths.on_first_flight(b"hello");
+        let works = Route {
+            round_trip: Some(Duration::from_millis(20)),
+            ..Route::untried(at(1))
+        };
+        let again = paths.add_candidate(Instant::now(), works);
+        assert_eq!(again, vec![Bytes::from_static(b"hello")]);
+        assert_eq!(paths.destinations(), &[at(1)]);
+        assert!(add(&mut paths, at(1)).is_empty());
+        paths.on_received(Instant::now(), at(1), true);
+        assert!(paths.add_candidate(Instant::now(), works).is_empty());
     }
 
     #[test]

@@ -81,6 +81,14 @@ impl Bootstrap {
         }
     }
 
+    /// Everything that it stands for, as `HOST:PORT`.
+    pub(crate) fn all_names(&self) -> Vec<String> {
+        match self {
+            Self::Address(address) => vec![address.to_string()],
+            _ => self.names(),
+        }
+    }
+
     /// The names that have to be looked up.
     pub(super) fn names(&self) -> Vec<String> {
         match self {

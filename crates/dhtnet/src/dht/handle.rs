@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use dhtnet_dht_core::blocklist::Blocklist;
 use dhtnet_dht_core::item::{self, MutableItem};
 use dhtnet_dht_core::node::{
-    AnnouncePort, Counters, Item, KnownNode, Outcome, Pong, Publication, Refusal, Sample, Scope,
-    Stored as StoredHere,
+    AnnouncePort, Counters, Item, KnownNode, Mapping, Outcome, Pong, Publication, Refusal, Sample,
+    Scope, Stored as StoredHere,
 };
 use dhtnet_dht_core::value::{Filter, Value, ValueQuery};
 use dhtnet_dht_core::{Contact, Event, Family, Id, Node, OperationId};
@@ -172,6 +172,11 @@ impl Dht {
         self.inner.shared.lock().node.external_address(family)
     }
 
+    /// What the reports of others say about the NAT in between.
+    pub(crate) fn mapping(&self, family: Family) -> Mapping {
+        self.inner.shared.lock().node.mapping(family)
+    }
+
     /// This node's addresses as others report them, the oldest report first; at most 16. Reports
     /// of few, and of liars, are among them.
     pub fn observed(&self, family: Family) -> Vec<SocketAddr> {
@@ -211,6 +216,7 @@ impl Dht {
             for address in entrances {
                 node.add_bootstrap(now, address);
             }
+            node.enter_again(now);
         });
     }
 

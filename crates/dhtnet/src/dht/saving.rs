@@ -1,6 +1,7 @@
 //! The state file: known nodes, ids and own publications, written whole or not at all.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -119,6 +120,24 @@ fn read(path: &Path, network: Option<NetworkTag>) -> Result<Option<SavedState>, 
     state
         .map(Some)
         .map_err(|error: SavedError| error.to_string())
+}
+
+/// Nodes that these files remember, at most `limit`. Files that cannot be used are passed over.
+pub(crate) fn saved_nodes(
+    files: &[PathBuf],
+    network: Option<NetworkTag>,
+    limit: usize,
+) -> Vec<SocketAddr> {
+    let states = files
+        .iter()
+        .filter_map(|file| read(file, network).ok().flatten());
+    let mut found: Vec<SocketAddr> = Vec::new();
+    for node in states.flat_map(|state| state.nodes) {
+        if found.len() < limit && !found.contains(&node.contact.address) {
+            found.push(node.contact.address);
+        }
+    }
+    found
 }
 
 /// The state worth keeping: the best nodes first.

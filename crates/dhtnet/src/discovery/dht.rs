@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use dhtnet_dht_core::Family;
 use dhtnet_dht_core::item::ItemSigner;
-use dhtnet_dht_core::node::Item;
+use dhtnet_dht_core::node::{Item, Mapping};
 use dhtnet_identity::{DeviceKey, PeerAddress};
 use futures_util::StreamExt;
 use tokio::sync::watch;
@@ -231,8 +231,12 @@ impl Own {
         if let Some(mappings) = &self.mappings {
             addresses.extend(public_addresses(&mappings.borrow()));
         }
+        // A port that each remote sees another of leads nobody here, and the one that most see
+        // changes with every look.
+        let tells = |family: &Family| self.dht.mapping(*family) != Mapping::EndpointDependent;
         let external = Family::ALL
             .into_iter()
+            .filter(tells)
             .filter_map(|family| self.dht.external(family).or_else(|| self.agreed(family)));
         for address in external.chain(interfaces::reachable(&self.bound)) {
             if !addresses.contains(&address) {

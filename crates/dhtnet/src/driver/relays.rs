@@ -75,14 +75,9 @@ impl Streams {
             Order::Disconnect(number) => {
                 self.all.remove(&number);
             }
-            Order::Connect {
-                number,
-                address,
-                transport,
-                host,
-            } => {
+            Order::Connect { number, to } => {
                 let stream = Stream {
-                    stage: Stage::Connecting(Box::pin(connect::connect(address, transport, host))),
+                    stage: Stage::Connecting(Box::pin(connect::connect(to))),
                     waiting: BytesMut::new(),
                 };
                 self.all.insert(number, stream);

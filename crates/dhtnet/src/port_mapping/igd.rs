@@ -50,14 +50,19 @@ pub(super) async fn search_firewall(local: Ipv6Addr, interface: u32) -> Result<F
     found.map_err(|error| told(&error, Failed::Silent))
 }
 
+/// The address outside, as the router tells it.
+pub(super) async fn external(router: &Router) -> Result<IpAddr, Failed> {
+    let external = within(router.get_external_ip()).await?;
+    external.map_err(|error| told(&error, Failed::Refused))
+}
+
 /// Maps a port, by preference `wanted`. Returns the external port as well.
 pub(super) async fn map(
     router: &Router,
     internal: SocketAddrV4,
     wanted: u16,
 ) -> Result<(Lease, u16), Failed> {
-    let external = within(router.get_external_ip()).await?;
-    let external = external.map_err(|error| told(&error, Failed::Refused))?;
+    let external = external(router).await?;
     if external.is_unspecified() {
         tracing::debug!("the UPnP router has no external address");
         return Err(Failed::Refused);

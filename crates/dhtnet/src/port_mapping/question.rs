@@ -158,7 +158,7 @@ pub(super) async fn release(grip: Grip) -> Result<(), Failed> {
 }
 
 /// The gateway's external address, as NAT-PMP tells it.
-async fn external_v4(ground: GroundV4) -> Result<std::net::Ipv4Addr, Failed> {
+pub(super) async fn external_v4(ground: GroundV4) -> Result<std::net::Ipv4Addr, Failed> {
     let gateway = ground.gateway.ok_or(Failed::Refused)?.into();
     let found = natpmp::external_address(gateway, Some(timing(RETRIES))).await;
     let found = found.map_err(|error| of_nat_pmp(&error))?;

@@ -11,7 +11,9 @@ use futures_util::StreamExt;
 use rand_chacha::ChaCha20Rng;
 use rand_core::Rng;
 
-use super::{Login, PathPreference, RelayError, RelayTransport, Relays, Target, TurnServer};
+use super::{
+    Doorway, Login, PathPreference, RelayError, RelayTransport, Relays, Target, TurnServer,
+};
 use crate::dht::Dht;
 use crate::state::Shared;
 
@@ -270,9 +272,12 @@ async fn targets_of(server: &TurnServer) -> Result<Vec<Target>, RelayError> {
     };
     let target = |address| Target {
         name: server.to_string(),
-        host: server.host().to_owned(),
-        address,
-        transport: server.transport(),
+        door: Doorway {
+            address,
+            transport: server.transport(),
+            host: server.host().to_owned(),
+            authorities: server.authorities(),
+        },
         login: login(),
     };
     Ok(addresses.take(MAX_ADDRESSES).map(target).collect())
@@ -286,9 +291,12 @@ pub(super) fn found_target(address: SocketAddr, transport: RelayTransport) -> Ta
     };
     Target {
         name: format!("turn:{address}{way}"),
-        host: address.ip().to_string(),
-        address,
-        transport,
+        door: Doorway {
+            address,
+            transport,
+            host: address.ip().to_string(),
+            authorities: None,
+        },
         login: Login::Device,
     }
 }

@@ -2,7 +2,10 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
 use zeroize::Zeroizing;
 
 /// Longest URI that is read, in bytes: a host name has at most 253, a user name 508 (RFC 8489
@@ -38,6 +41,7 @@ pub struct TurnServer {
     transport: RelayTransport,
     username: Option<String>,
     password: Option<Zeroizing<String>>,
+    authorities: Option<Arc<[u8]>>,
 }
 
 /// Why a text is no URI of a TURN server.
@@ -70,12 +74,34 @@ pub enum TurnUriError {
     TooLong,
 }
 
+/// What was given as certificates is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no certificate in PEM, or a damaged one")]
+pub struct NotCertificates;
+
 impl TurnServer {
     /// Gives the password of the user.
     #[must_use]
     pub fn password(mut self, password: Zeroizing<String>) -> Self {
         self.password = Some(password);
         self
+    }
+
+    /// Trusts these authorities, certificates in PEM, beside those of the system; for `turns:`.
+    ///
+    /// # Errors
+    /// [`NotCertificates`].
+    pub fn trust(mut self, pem: &[u8]) -> Result<Self, NotCertificates> {
+        let mut found = CertificateDer::pem_slice_iter(pem).peekable();
+        if found.peek().is_none() || found.any(|certificate| certificate.is_err()) {
+            return Err(NotCertificates);
+        }
+        self.authorities = Some(pem.into());
+        Ok(self)
+    }
+
+    pub(crate) fn authorities(&self) -> Option<Arc<[u8]>> {
+        self.authorities.clone()
     }
 
     /// Name or address of the host.
@@ -155,6 +181,7 @@ impl FromStr for TurnServer {
             transport,
             username,
             password: None,
+            authorities: None,
         })
     }
 }
@@ -277,6 +304,10 @@ mod tests {
         assert!(!server.lacks_password());
         assert_eq!(format!("{server:?}"), "TurnServer(turn:h:3478)");
         assert!(!read("turn:h").unwrap().lacks_password());
+        for text in ["", "certificate", "-----BEGIN CERTIFICATE-----\n!\n"] {
+            let trusting = read("turns:h").unwrap().trust(text.as_bytes());
+            assert_eq!(trusting, Err(NotCertificates), "{text}");
+        }
     }
 
     #[test]

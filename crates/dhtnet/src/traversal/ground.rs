@@ -8,6 +8,7 @@ use dhtnet_nat_traversal::behavior::{Allocation, Mapping};
 use dhtnet_nat_traversal::candidate::{Candidate, CandidateKind, SocketId};
 use dhtnet_nat_traversal::offer::{MAX_SAMPLES, NatProfile};
 
+use super::Sessions;
 use crate::core::path::MAIN_V6;
 use crate::dht::Dht;
 use crate::interfaces;
@@ -23,6 +24,7 @@ pub(crate) struct Ground {
     pub(crate) dht: Dht,
     pub(crate) mappings: Option<Mappings>,
     pub(crate) relays: Arc<Relays>,
+    pub(crate) sessions: Arc<Sessions>,
     pub(crate) preference: PathPreference,
 }
 
@@ -64,13 +66,14 @@ impl Ground {
             .collect()
     }
 
-    /// Under which addresses nodes of the DHT see this device; nothing where they see the relay
-    /// that carries the DHT's datagrams.
+    /// Under which addresses STUN servers and nodes of the DHT see this device; the latter not
+    /// where they see the relay that carries the DHT's datagrams.
     fn seen(&self, family: Family) -> Vec<SocketAddr> {
-        if family == Family::V4 && !self.relays.reach().is_open() {
-            return Vec::new();
+        let mut seen = self.sessions.stun().seen(family);
+        if family == Family::V6 || self.relays.reach().is_open() {
+            seen.extend(self.dht.observed(family));
         }
-        self.dht.observed(family)
+        seen
     }
 
     /// The NAT before the socket of IPv4, as nodes of the DHT see it from different networks.

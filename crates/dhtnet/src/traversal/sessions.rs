@@ -15,6 +15,7 @@ use dhtnet_nat_traversal::session::{Event, Handled, PathKind, Session, Transmit}
 use dhtnet_nat_traversal::stun::{Message, TransactionId};
 use tokio::sync::Notify;
 
+use super::stun_servers::StunServers;
 use crate::core::path::{FIRST_EXTRA, FIRST_RELAY, PathAddress, Route, Via};
 use crate::relays::{PathPreference, Relays};
 
@@ -61,6 +62,7 @@ pub(crate) enum Order {
 pub(crate) struct Sessions {
     inner: Mutex<Inner>,
     relays: Arc<Relays>,
+    stun: StunServers,
     preference: PathPreference,
     /// Told when a session is over.
     ended: Notify,
@@ -85,6 +87,8 @@ struct Entry {
     session: Session,
     /// When a path was first found.
     found: Option<Instant>,
+    /// One of the paths that were found goes through no relay.
+    is_direct: bool,
     over: bool,
     /// Somebody waits for it.
     wanted: bool,
@@ -117,13 +121,19 @@ impl Drop for Call {
 }
 
 impl Sessions {
-    pub(crate) fn new(relays: Arc<Relays>, preference: PathPreference) -> Self {
+    pub(crate) fn new(relays: Arc<Relays>, stun: StunServers, preference: PathPreference) -> Self {
         Self {
             inner: Mutex::default(),
             relays,
+            stun,
             preference,
             ended: Notify::new(),
         }
+    }
+
+    /// What STUN servers tell.
+    pub(crate) fn stun(&self) -> &StunServers {
+        &self.stun
     }
 
     /// Whether what comes to this end of ours is looked at.
@@ -151,6 +161,7 @@ impl Sessions {
             peer,
             session,
             found: None,
+            is_direct: false,
             over: false,
             wanted: true,
             relays: BTreeSet::new(),
@@ -309,7 +320,9 @@ impl Sessions {
     pub(crate) fn is_looking_for(&self, peer: &DeviceId) -> bool {
         let inner = self.lock();
         let mut entries = inner.sessions.values();
-        entries.any(|entry| entry.peer == *peer && !entry.over && entry.found.is_none())
+        // A relayed path is not what is looked for: another session beside this one would take the
+        // ports of the NAT that the two sides have told each other.
+        entries.any(|entry| entry.peer == *peer && !entry.over && !entry.is_direct)
     }
 
     /// What the last session towards this peer has tried.
@@ -327,6 +340,9 @@ impl Sessions {
 
     /// A STUN message came in. Returns whether it was for one of the sessions.
     pub(crate) fn on_datagram(&self, now: Instant, from: &PathAddress, datagram: &[u8]) -> bool {
+        if from.via == Via::Shared && self.stun.on_datagram(now, from.remote, datagram) {
+            return true;
+        }
         let mut inner = self.lock();
         let PathId { socket, remote } = from.id();
         let key = (socket, remote);
@@ -342,6 +358,7 @@ impl Sessions {
 
     /// Time passed.
     pub(crate) fn on_time(&self, now: Instant) {
+        self.stun.on_time(now);
         {
             let mut inner = self.lock();
             for entry in inner.sessions.values_mut() {
@@ -360,7 +377,9 @@ impl Sessions {
             .sessions
             .values()
             .filter_map(|e| e.session.poll_timeout());
-        due.chain(inner.next_tidy).min()
+        due.chain(inner.next_tidy)
+            .chain(self.stun.poll_timeout())
+            .min()
     }
 
     /// Whether it is time to say who is connected; see [`Sessions::tidy`].
@@ -421,6 +440,9 @@ impl Sessions {
 
     /// The next datagram to send.
     pub(crate) fn poll_transmit(&self, now: Instant) -> Option<(PathAddress, bytes::Bytes)> {
+        if let Some(question) = self.stun.poll_transmit() {
+            return Some(question);
+        }
         let mut inner = self.lock();
         let inner = &mut *inner;
         if let Some(to) = inner.greetings.front().map(|to| PathAddress::to(*to)) {
@@ -488,6 +510,7 @@ impl Sessions {
                     } => {
                         tracing::debug!(peer = %entry.peer.short(), %remote, ?round_trip, %kind, "a path works");
                         entry.found.get_or_insert(now);
+                        entry.is_direct |= kind != PathKind::Relayed;
                         if kind == PathKind::Relayed && self.preference == PathPreference::Direct {
                             continue;
                         }

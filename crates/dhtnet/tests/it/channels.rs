@@ -1,10 +1,10 @@
 //! What travels through a channel.
 
 use bytes::Bytes;
-use dhtnet::{ChannelError, ChannelRequest, Priority};
+use dhtnet::{ChannelError, ChannelRequest, ConnectError, ConnectOptions, Priority};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::pair::{open, pair, within};
+use crate::pair::{LIMIT, allow, open, pair, within};
 
 #[tokio::test]
 async fn a_reply_after_the_end_of_the_question_arrives_whole() {
@@ -220,4 +220,47 @@ async fn a_slow_reader_holds_up_its_own_channel_only_and_no_more_than_a_window()
     let connection = &server.connections()[0];
     assert!(connection.received_bytes < OTHERS + WINDOW + (OTHERS + WINDOW) / 10);
     filling.abort();
+}
+
+#[tokio::test]
+async fn a_channel_beside_another_takes_its_connection_back_to_the_caller() {
+    let (client, server) = pair().await;
+    client.set_policy(allow(server.id()));
+    let mut back = client.listen_unannounced("back").unwrap();
+    let mut listener = server.listen("ask").unwrap();
+    let request = ChannelRequest::stream("ask");
+    let (_ours, theirs) = open(&client, &server, &mut listener, request).await;
+    let (send, _recv) = theirs.split();
+    let answering = tokio::spawn(async move {
+        let incoming = back.accept().await.unwrap();
+        let mut channel = incoming.accept();
+        channel.write_all(b"hello").await.unwrap();
+        channel.shutdown().await.unwrap();
+        let mut nothing = Vec::new();
+        channel.read_to_end(&mut nothing).await.unwrap();
+        back
+    });
+    let options = ConnectOptions::default().timeout(LIMIT);
+    let request = ChannelRequest::stream("back");
+    let opened = within(send.open_beside(&request, options.clone())).await;
+    let mut channel = opened.unwrap();
+    channel.shutdown().await.unwrap();
+    let mut said = String::new();
+    within(channel.read_to_string(&mut said)).await.unwrap();
+    assert_eq!(said, "hello");
+    let _back = within(answering).await.unwrap();
+    assert_eq!(server.connections().len(), 1);
+
+    let other = ChannelRequest::stream("other");
+    let declined = within(send.open_beside(&other, options.clone())).await;
+    assert!(matches!(declined, Err(ConnectError::Declined { .. })));
+    client.shutdown().await;
+    within(async {
+        while !server.connections().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let lost = within(send.open_beside(&request, options)).await;
+    assert!(matches!(lost, Err(ConnectError::Lost { .. })), "{lost:?}");
 }

@@ -28,8 +28,20 @@ pub enum KeyPemError {
     #[error("it holds a certificate, not a private key")]
     Certificate,
     /// A key that a passphrase protects.
-    #[error("the key is protected by a passphrase, which is not supported here")]
+    #[error("the key is protected by a passphrase")]
     Encrypted,
+    /// The passphrase does not open the key, or the key is damaged.
+    #[error("the passphrase does not open the key")]
+    WrongPassphrase,
+    /// A protection other than scrypt or PBKDF2 with SHA-2, and AES.
+    #[error(
+        "the key is protected in a way that is not supported (convert it: openssl pkcs8 -topk8 \
+         -v2 aes-256-cbc -in FILE)"
+    )]
+    Protection,
+    /// A protection that takes more memory or time than any key of a user does.
+    #[error("the protection of the key would take too much memory or time to open")]
+    TooCostly,
     /// A public key, and no private one.
     #[error("it holds a public key, not a private key")]
     PublicKey,
@@ -73,21 +85,31 @@ const KNOWN_ALGORITHMS: [(&str, &str); 7] = [
 ];
 
 pub(super) fn encode(signing: &SigningKey) -> Zeroizing<String> {
+    to_document(signing)
+        .to_pem(KEY_LABEL, LineEnding::LF)
+        .expect("48 bytes of DER always encode")
+}
+
+/// The key in DER, version 1.
+pub(super) fn to_document(signing: &SigningKey) -> SecretDocument {
     // `SigningKey` itself would write version 2 with the public key.
     let mut pair = KeypairBytes {
         secret_key: signing.to_bytes(),
         public_key: None,
     };
-    let pem = pair
-        .to_pkcs8_pem(LineEnding::LF)
-        .expect("48 bytes of DER always encode");
+    let document = pair.to_pkcs8_der().expect("48 bytes of DER always encode");
     pair.secret_key.zeroize();
-    pem
+    document
 }
 
 pub(super) fn decode(text: &str) -> Result<SigningKey, KeyPemError> {
-    let block = find_key_block(text)?;
+    let block = find_block(text, KEY_LABEL)?;
     let (_, document) = SecretDocument::from_pem(block).map_err(|_| KeyPemError::Damaged)?;
+    of_document(&document)
+}
+
+/// The key in DER, version 1 or 2.
+pub(super) fn of_document(document: &SecretDocument) -> Result<SigningKey, KeyPemError> {
     let parsed: PrivateKeyInfoRef<'_> = document.decode_msg().map_err(|_| KeyPemError::Damaged)?;
     if parsed.algorithm.oid != ALGORITHM_OID {
         let algorithm = algorithm_name(&parsed.algorithm.oid);
@@ -104,14 +126,14 @@ pub(super) fn decode(text: &str) -> Result<SigningKey, KeyPemError> {
     }
 }
 
-/// The text from the first `PRIVATE KEY` block to the end of its end line, or what stands there
+/// The text from the first block with this label to the end of its end line, or what stands there
 /// instead.
-fn find_key_block(text: &str) -> Result<&str, KeyPemError> {
+pub(super) fn find_block<'t>(text: &'t str, wanted: &str) -> Result<&'t str, KeyPemError> {
     let mut foreign = None;
     let mut at = 0;
     while let Some(label) = next_label(text, &mut at) {
-        if label == KEY_LABEL {
-            return cut_block(&text[at..]);
+        if label == wanted {
+            return cut_block(&text[at..], label);
         }
         foreign.get_or_insert(label);
         at += BEGIN.len();
@@ -136,10 +158,10 @@ fn next_label<'t>(text: &'t str, at: &mut usize) -> Option<&'t str> {
     }
 }
 
-fn cut_block(from_begin: &str) -> Result<&str, KeyPemError> {
-    const END: &str = "-----END PRIVATE KEY-----";
-    let end = from_begin.find(END).ok_or(KeyPemError::Damaged)?;
-    Ok(&from_begin[..end + END.len()])
+fn cut_block<'t>(from_begin: &'t str, label: &str) -> Result<&'t str, KeyPemError> {
+    let end = format!("-----END {label}-----");
+    let at = from_begin.find(&end).ok_or(KeyPemError::Damaged)?;
+    Ok(&from_begin[..at + end.len()])
 }
 
 fn name_label(label: &str) -> KeyPemError {
@@ -155,7 +177,8 @@ fn name_label(label: &str) -> KeyPemError {
     }
 }
 
-fn algorithm_name(oid: &ObjectIdentifier) -> String {
+/// The name of an algorithm for an error.
+pub(crate) fn algorithm_name(oid: &ObjectIdentifier) -> String {
     let dotted = oid.to_string();
     match KNOWN_ALGORITHMS.iter().find(|(known, _)| *known == dotted) {
         Some((_, name)) => (*name).to_owned(),

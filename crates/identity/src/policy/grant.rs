@@ -1,48 +1,47 @@
-//! What a subject is allowed: a scope, an end, and a name for the log.
+//! What a subject is allowed: permissions, an end, and a name for the log.
 
 use std::fmt;
 use std::time::SystemTime;
 
-use super::{Action, Subject};
-use crate::target::{Target, TargetPattern};
+use super::{Action, Permission, Subject};
+use crate::target::TargetPattern;
 
-/// A permission. It has no end unless [`until`](Self::until) sets one.
+/// Permissions that are given together. They have no end unless [`until`](Self::until) sets one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "a grant does nothing until a policy holds it"]
 pub struct Grant {
-    scope: Scope,
+    permissions: Vec<Permission>,
     until: Option<SystemTime>,
     description: Option<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Scope {
-    Everything,
-    Action(String),
-    Targets {
-        action: String,
-        patterns: Vec<TargetPattern>,
-    },
 }
 
 impl Grant {
     /// Every action with every parameter.
     pub fn everything() -> Self {
-        Self::of(Scope::Everything)
+        Self::of(vec![Permission::everything()])
     }
 
     /// The action `name` with any parameter or none.
     pub fn action(name: impl Into<String>) -> Self {
-        Self::of(Scope::Action(name.into()))
+        Self::of(vec![Permission::action(name)])
     }
 
-    /// The action `action` whose parameter is a [`Target`] that one of `patterns` matches. A
-    /// missing parameter, one that is no target, and an empty list match nothing.
+    /// The action `action` whose parameter is a [`Target`](crate::target::Target) that one of
+    /// `patterns` matches. A missing parameter, one that is no target, and an empty list match
+    /// nothing.
     pub fn targets(action: impl Into<String>, patterns: Vec<TargetPattern>) -> Self {
-        Self::of(Scope::Targets {
-            action: action.into(),
-            patterns,
-        })
+        let action = action.into();
+        let permission = |pattern| Permission::target(action.clone(), pattern);
+        Self::of(patterns.into_iter().map(permission).collect())
+    }
+
+    /// These permissions. An empty list allows nothing.
+    pub fn of(permissions: Vec<Permission>) -> Self {
+        Self {
+            permissions,
+            until: None,
+            description: None,
+        }
     }
 
     /// Ends the grant: it holds before `end` and no longer at it.
@@ -57,55 +56,48 @@ impl Grant {
         self
     }
 
+    /// The permissions.
+    pub fn permissions(&self) -> &[Permission] {
+        &self.permissions
+    }
+
+    /// When it ends, if it does.
+    pub fn end(&self) -> Option<SystemTime> {
+        self.until
+    }
+
     pub(super) fn is_live(&self, now: SystemTime) -> bool {
         self.until.is_none_or(|end| now < end)
     }
 
     pub(super) fn covers(&self, action: &Action<'_>) -> bool {
-        match &self.scope {
-            Scope::Everything => true,
-            Scope::Action(name) => name == action.name(),
-            Scope::Targets {
-                action: name,
-                patterns,
-            } => name == action.name() && matches_target(patterns, action.parameter()),
-        }
+        self.permissions
+            .iter()
+            .any(|permission| permission.covers(action))
     }
 
     pub(super) fn rule(&self, subject: &Subject) -> String {
         match &self.description {
             Some(description) => description.clone(),
-            None => format!("{subject} may {}", self.scope),
-        }
-    }
-
-    fn of(scope: Scope) -> Self {
-        Self {
-            scope,
-            until: None,
-            description: None,
+            None => format!("{subject} may {}", Listed(&self.permissions)),
         }
     }
 }
 
-fn matches_target(patterns: &[TargetPattern], parameter: Option<&str>) -> bool {
-    let Some(Ok(target)) = parameter.map(str::parse::<Target>) else {
-        return false;
-    };
-    patterns.iter().any(|pattern| pattern.matches(&target))
-}
+/// Permissions in a sentence.
+pub(crate) struct Listed<'p>(pub(crate) &'p [Permission]);
 
-impl fmt::Display for Scope {
+impl fmt::Display for Listed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Everything => f.write_str("do everything"),
-            Self::Action(name) => f.write_str(name),
-            Self::Targets { action, patterns } => {
-                f.write_str(action)?;
-                patterns
-                    .iter()
-                    .try_for_each(|pattern| write!(f, " {pattern}"))
-            }
+        if self.0 == [Permission::everything()] {
+            return f.write_str("do everything");
+        }
+        for (index, permission) in self.0.iter().enumerate() {
+            write!(f, "{}{permission}", if index == 0 { "" } else { ", " })?;
+        }
+        match self.0 {
+            [] => f.write_str("do nothing"),
+            _ => Ok(()),
         }
     }
 }

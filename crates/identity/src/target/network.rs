@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
 
 use super::ParseTargetError;
 use crate::peer_address::shorten;
@@ -28,6 +29,13 @@ impl Network {
     /// `::/0` does not hold it and `0.0.0.0/0` does.
     pub fn contains(&self, address: IpAddr) -> bool {
         mask(address.to_canonical(), self.prefix_len) == self.address
+    }
+
+    /// Whether every address of `other` lies in this network.
+    pub fn includes(&self, other: &Self) -> bool {
+        self.prefix_len <= other.prefix_len
+            && self.address.is_ipv4() == other.address.is_ipv4()
+            && self.contains(other.address)
     }
 
     /// Reads `ADDRESS/LENGTH`. `bracketed` says that IPv6 is wanted, else IPv4. A network of
@@ -64,6 +72,25 @@ impl Network {
                 address,
                 prefix_len,
             },
+        }
+    }
+}
+
+impl FromStr for Network {
+    type Err = ParseTargetError;
+
+    /// Reads `ADDRESS/LENGTH` without brackets, or an address, which is a network of one.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse::<IpAddr>() {
+            Ok(address) => {
+                let address = address.to_canonical();
+                let prefix_len = width(address);
+                Ok(Self {
+                    address,
+                    prefix_len,
+                })
+            }
+            Err(_) => Self::parse(text, text.contains(':')),
         }
     }
 }

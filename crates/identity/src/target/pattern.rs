@@ -78,7 +78,43 @@ impl TargetPattern {
     }
 }
 
+impl TargetPattern {
+    /// Whether this pattern allows every target that `other` allows.
+    pub fn includes(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Tcp { host, port },
+                Self::Tcp {
+                    host: narrow,
+                    port: number,
+                },
+            )
+            | (
+                Self::Udp { host, port },
+                Self::Udp {
+                    host: narrow,
+                    port: number,
+                },
+            ) => port.includes(*number) && host.includes(narrow),
+            (Self::Unix(path), Self::Unix(other)) => path.as_os_str() == other.as_os_str(),
+            _ => false,
+        }
+    }
+}
+
 impl HostPattern {
+    fn includes(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Name(name), Self::Name(other)) => name.eq_ignore_ascii_case(other),
+            (Self::Address(address), Self::Address(other)) => {
+                address.to_canonical() == other.to_canonical()
+            }
+            (Self::Network(network), Self::Address(address)) => network.contains(*address),
+            (Self::Network(network), Self::Network(other)) => network.includes(other),
+            _ => false,
+        }
+    }
+
     fn matches(&self, asked: &str) -> bool {
         match (self, host::literal(asked)) {
             (Self::Name(name), None) => name.eq_ignore_ascii_case(asked),
@@ -101,6 +137,10 @@ impl HostPattern {
 }
 
 impl PortPattern {
+    fn includes(self, other: Self) -> bool {
+        self == Self::Any || self == other
+    }
+
     fn matches(self, asked: u16) -> bool {
         match self {
             Self::Any => true,

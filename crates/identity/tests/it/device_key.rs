@@ -1,17 +1,14 @@
 //! Device keys: vectors, derived secrets, PKCS#8 with and against OpenSSL.
 
-use std::io;
-use std::process::{Command, Output};
-
 use curve25519_dalek::montgomery::MontgomeryPoint;
 use dhtnet_identity::DeviceKey;
-use dhtnet_identity::device_key::KeyPemError;
+use dhtnet_identity::device_key::{KeyPemError, MAX_PASSPHRASE_LEN, Passphrase, PassphraseError};
 use proptest::prelude::*;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use x25519_dalek::{PublicKey, StaticSecret};
 
-use crate::{cases, hex, key, vectors};
+use crate::{cases, hex, key, openssl, skipped, vectors};
 
 const DEVICE_KEYS: &str = include_str!("../vectors/device_keys.json");
 const V1: &str = include_str!("../vectors/pem/v1.pem");
@@ -175,7 +172,14 @@ fn openssl_reads_our_keys_and_we_read_those_of_openssl() {
     let file = dir.path().join("identity.pem");
     let path = file.to_str().unwrap();
     std::fs::write(&file, key(7).to_pkcs8_pem().as_bytes()).unwrap();
-    let Some(output) = openssl(&["pkey", "-in", path, "-pubout", "-outform", "DER"]) else {
+    let Some(output) = openssl(
+        dir.path(),
+        &["pkey", "-in", path, "-pubout", "-outform", "DER"],
+    ) else {
+        skipped(
+            "openssl_reads_our_keys_and_we_read_those_of_openssl",
+            "there is no openssl command",
+        );
         return;
     };
     assert!(
@@ -188,24 +192,151 @@ fn openssl_reads_our_keys_and_we_read_those_of_openssl() {
         *key(7).id().as_bytes()
     );
 
-    let made = openssl(&["genpkey", "-algorithm", "ed25519", "-out", path]).unwrap();
+    let made = openssl(
+        dir.path(),
+        &["genpkey", "-algorithm", "ed25519", "-out", path],
+    )
+    .unwrap();
     assert!(
         made.status.success(),
         "{}",
         String::from_utf8_lossy(&made.stderr)
     );
     let theirs = DeviceKey::from_pkcs8_pem(&std::fs::read_to_string(&file).unwrap()).unwrap();
-    let public = openssl(&["pkey", "-in", path, "-pubout", "-outform", "DER"])
-        .unwrap()
-        .stdout;
+    let public = openssl(
+        dir.path(),
+        &["pkey", "-in", path, "-pubout", "-outform", "DER"],
+    )
+    .unwrap()
+    .stdout;
     assert_eq!(public[public.len() - 32..], *theirs.id().as_bytes());
 }
 
-/// What the command printed; `None` where there is no such command.
-fn openssl(arguments: &[&str]) -> Option<Output> {
-    match Command::new("openssl").args(arguments).output() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        output => Some(output.unwrap()),
+fn passphrase(text: &str) -> Passphrase {
+    Passphrase::new(text.to_owned().into()).unwrap()
+}
+
+#[test]
+fn a_passphrase_opens_what_it_closed_and_no_other_does() {
+    let mut rng = ChaCha20Rng::from_seed([1; 32]);
+    let word = passphrase("correct horse");
+    let text = key(7).to_protected_pem(&word, &mut rng);
+    assert!(text.starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----\n"));
+    assert_ne!(
+        text,
+        key(7).to_protected_pem(&word, &mut rng),
+        "another salt each time"
+    );
+    assert_eq!(
+        DeviceKey::from_protected_pem(&text, &word).unwrap().id(),
+        key(7).id()
+    );
+    for wrong in ["correct hors", "Correct horse", "correct horse ", "x"] {
+        let error = DeviceKey::from_protected_pem(&text, &passphrase(wrong)).unwrap_err();
+        assert_eq!(error, KeyPemError::WrongPassphrase);
+    }
+    assert_eq!(
+        DeviceKey::from_pkcs8_pem(&text).unwrap_err(),
+        KeyPemError::Encrypted
+    );
+    // A key without protection needs none.
+    assert_eq!(
+        DeviceKey::from_protected_pem(V1, &word).unwrap().id(),
+        first().id()
+    );
+    let cut = &text[..text.len() / 2];
+    assert_eq!(
+        DeviceKey::from_protected_pem(cut, &word).unwrap_err(),
+        KeyPemError::Damaged
+    );
+}
+
+#[test]
+fn a_passphrase_has_a_bound_and_is_not_shown() {
+    let word = |len: usize| Passphrase::new("x".repeat(len).into());
+    assert_eq!(word(0).unwrap_err(), PassphraseError::Empty);
+    assert!(word(1).is_ok() && word(MAX_PASSPHRASE_LEN).is_ok());
+    assert_eq!(
+        word(MAX_PASSPHRASE_LEN + 1).unwrap_err(),
+        PassphraseError::TooLong
+    );
+    assert_eq!(format!("{:?}", word(5).unwrap()), "Passphrase(secret)");
+}
+
+#[test]
+fn openssl_and_we_open_each_others_protected_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (ours, theirs, word) = (path("ours.pem"), path("theirs.pem"), passphrase("pässword"));
+    let mut rng = ChaCha20Rng::from_seed([1; 32]);
+    std::fs::write(&ours, key(7).to_protected_pem(&word, &mut rng).as_bytes()).unwrap();
+    let public = [
+        "pkey",
+        "-in",
+        &ours,
+        "-passin",
+        "pass:pässword",
+        "-pubout",
+        "-outform",
+        "DER",
+    ];
+    let Some(output) = openssl(dir.path(), &public) else {
+        skipped(
+            "openssl_and_we_open_each_others_protected_keys",
+            "there is no openssl command",
+        );
+        return;
+    };
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(
+        output.stdout[output.stdout.len() - 32..],
+        *key(7).id().as_bytes()
+    );
+    std::fs::write(path("plain.pem"), key(7).to_pkcs8_pem().as_bytes()).unwrap();
+    for (options, wanted) in [
+        ("-v2 aes-256-cbc", Ok(())),
+        ("-v2 aes-128-cbc -v2prf hmacWithSHA512 -iter 10000", Ok(())),
+        ("-scrypt", Ok(())),
+        ("-scrypt -scrypt_N 1024 -scrypt_r 8 -scrypt_p 16", Ok(())),
+        (
+            "-scrypt -scrypt_N 2 -scrypt_r 1 -scrypt_p 17",
+            Err(KeyPemError::TooCostly),
+        ),
+        ("-v2 des3", Err(KeyPemError::Protection)),
+        (
+            "-v2 aes-256-cbc -v2prf hmacWithSHA1",
+            Err(KeyPemError::Protection),
+        ),
+    ] {
+        let plain = path("plain.pem");
+        let fixed = [
+            "pkcs8",
+            "-topk8",
+            "-in",
+            &plain,
+            "-out",
+            &theirs,
+            "-passout",
+            "pass:pässword",
+        ];
+        let arguments: Vec<_> = fixed.into_iter().chain(options.split(' ')).collect();
+        let made = openssl(dir.path(), &arguments).unwrap();
+        assert!(
+            made.status.success(),
+            "{}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+        let text = std::fs::read_to_string(&theirs).unwrap();
+        let read = DeviceKey::from_protected_pem(&text, &word);
+        assert_eq!(
+            read.map(|read| assert_eq!(read.id(), key(7).id())),
+            wanted,
+            "{options}"
+        );
     }
 }
 

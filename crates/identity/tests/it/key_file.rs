@@ -5,10 +5,19 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use dhtnet_identity::device_key::KeyPemError;
-use dhtnet_identity::key_file::{self, KeyFileError, MAX_KEY_FILE_LEN, WidePermissions};
+use dhtnet_identity::device_key::{KeyPemError, Passphrase};
+use dhtnet_identity::key_file::{self, KeyFileError, MAX_KEY_FILE_LEN};
+
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
 
 use crate::{chain, id, key};
+
+/// Writes a file as private as a key has to be.
+fn put(path: &Path, bytes: impl AsRef<[u8]>) {
+    fs::write(path, bytes).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o7777
@@ -27,9 +36,7 @@ fn a_created_key_is_private_and_reads_back() {
         1,
         "no other file is left"
     );
-    let loaded = key_file::load(&path).unwrap();
-    assert_eq!(loaded.key.id(), id(7));
-    assert_eq!(loaded.warning, None);
+    assert_eq!(key_file::load(&path).unwrap().id(), id(7));
 }
 
 #[test]
@@ -39,7 +46,7 @@ fn nothing_is_ever_overwritten() {
     key_file::create(&path, &key(7)).unwrap();
     let error = key_file::create(&path, &key(8)).unwrap_err();
     assert!(matches!(error, KeyFileError::Exists { .. }), "{error}");
-    assert_eq!(key_file::load(&path).unwrap().key.id(), id(7));
+    assert_eq!(key_file::load(&path).unwrap().id(), id(7));
 
     let link = dir.path().join("link");
     symlink(dir.path().join("nowhere"), &link).unwrap();
@@ -54,11 +61,11 @@ fn nothing_is_ever_overwritten() {
 }
 
 #[test]
-fn wide_permissions_are_a_warning_and_no_error() {
+fn a_key_that_others_may_read_or_write_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("identity.pem");
     key_file::create(&path, &key(7)).unwrap();
-    for (bits, warned) in [
+    for (bits, refused) in [
         (0o600, false),
         (0o400, false),
         (0o700, false),
@@ -67,15 +74,38 @@ fn wide_permissions_are_a_warning_and_no_error() {
         (0o620, true),
     ] {
         fs::set_permissions(&path, fs::Permissions::from_mode(bits)).unwrap();
-        let loaded = key_file::load(&path).unwrap();
-        let wanted = warned.then_some(WidePermissions { mode: bits });
-        assert_eq!(loaded.warning, wanted, "{bits:o}");
+        match key_file::load(&path) {
+            Ok(key) => assert!(!refused && key.id() == id(7), "{bits:o}"),
+            Err(KeyFileError::WidePermissions { mode, .. }) => {
+                assert!(refused && mode == bits, "{bits:o}");
+            }
+            Err(other) => panic!("{other}"),
+        }
     }
-    let text = WidePermissions { mode: 0o644 }.to_string();
+}
+
+#[test]
+fn a_key_under_a_passphrase_is_private_and_opens_with_it_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("identity.pem");
+    let word = |text: &str| Passphrase::new(text.to_owned().into()).unwrap();
+    let mut rng = ChaCha20Rng::from_seed([1; 32]);
+    key_file::create_protected(&path, &key(7), &word("open"), &mut rng).unwrap();
+    assert_eq!(mode(&path), 0o600);
+    let loaded = key_file::load_protected(&path, &word("open")).unwrap();
+    assert_eq!(loaded.id(), id(7));
+    let fault = |error: KeyFileError| match error {
+        KeyFileError::Garbage { source, .. } => source,
+        other => panic!("{other}"),
+    };
     assert_eq!(
-        text,
-        "its mode 0644 lets other users at the key (chmod 600 closes it)"
+        fault(key_file::load(&path).unwrap_err()),
+        KeyPemError::Encrypted
     );
+    let wrong = key_file::load_protected(&path, &word("close")).unwrap_err();
+    assert_eq!(fault(wrong), KeyPemError::WrongPassphrase);
+    let again = key_file::create_protected(&path, &key(8), &word("open"), &mut rng);
+    assert!(matches!(again, Err(KeyFileError::Exists { .. })));
 }
 
 #[test]
@@ -108,7 +138,7 @@ fn garbage_is_named() {
             KeyPemError::Certificate,
         ),
     ] {
-        fs::write(&path, bytes).unwrap();
+        put(&path, bytes);
         match key_file::load(&path).unwrap_err() {
             KeyFileError::Garbage { source, .. } => assert_eq!(source, wanted),
             other => panic!("{other}"),
@@ -122,10 +152,10 @@ fn a_file_may_be_as_long_as_its_bound_and_no_longer() {
     let path = dir.path().join("identity.pem");
     let mut text = key(7).to_pkcs8_pem().as_bytes().to_vec();
     text.resize(MAX_KEY_FILE_LEN, b'\n');
-    fs::write(&path, &text).unwrap();
-    assert_eq!(key_file::load(&path).unwrap().key.id(), id(7));
+    put(&path, &text);
+    assert_eq!(key_file::load(&path).unwrap().id(), id(7));
     text.push(b'\n');
-    fs::write(&path, &text).unwrap();
+    put(&path, &text);
     let error = key_file::load(&path).unwrap_err();
     assert!(matches!(error, KeyFileError::TooLarge { .. }), "{error}");
 }
@@ -139,12 +169,19 @@ fn each_error_reads_well_in_one_line() {
         line(key_file::load(&path).unwrap_err()),
         "there is no key file \"PATH\""
     );
-    fs::write(&path, "x".repeat(MAX_KEY_FILE_LEN + 1)).unwrap();
+    put(&path, "x");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(
+        line(key_file::load(&path).unwrap_err()),
+        "\"PATH\" lets other users at the key (mode 0644); if nobody did, run: chmod 600 PATH"
+    );
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    put(&path, "x".repeat(MAX_KEY_FILE_LEN + 1));
     let text = "\"PATH\" is no key file: it is longer than 16384 bytes";
     assert_eq!(line(key_file::load(&path).unwrap_err()), text);
     let text = "\"PATH\" is there already and is not overwritten";
     assert_eq!(line(key_file::create(&path, &key(7)).unwrap_err()), text);
-    fs::write(&path, include_bytes!("../vectors/pem/rsa.pem")).unwrap();
+    put(&path, include_bytes!("../vectors/pem/rsa.pem"));
     let text = "\"PATH\" holds no device key: the key is RSA, not Ed25519";
     assert_eq!(line(key_file::load(&path).unwrap_err()), text);
     fs::remove_file(&path).unwrap();

@@ -84,7 +84,20 @@ fn each_bad_key_has_its_message() {
         ),
         (
             KeyPemError::Encrypted,
-            "the key is protected by a passphrase, which is not supported here",
+            "the key is protected by a passphrase",
+        ),
+        (
+            KeyPemError::WrongPassphrase,
+            "the passphrase does not open the key",
+        ),
+        (
+            KeyPemError::Protection,
+            "the key is protected in a way that is not supported (convert it: openssl pkcs8 \
+             -topk8 -v2 aes-256-cbc -in FILE)",
+        ),
+        (
+            KeyPemError::TooCostly,
+            "the protection of the key would take too much memory or time to open",
         ),
         (
             KeyPemError::PublicKey,

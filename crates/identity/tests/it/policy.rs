@@ -212,11 +212,11 @@ fn a_rule_without_a_name_describes_itself() {
         (Grant::everything(), format!("{short}… may do everything")),
         (
             Grant::action("dnc.target"),
-            format!("{short}… may dnc.target"),
+            format!("{short}… may dnc.target *"),
         ),
         (
             targets,
-            format!("{short}… may dnc.target 127.0.0.1:22 [fd00::/8]:*"),
+            format!("{short}… may dnc.target 127.0.0.1:22, dnc.target [fd00::/8]:*"),
         ),
     ] {
         let decision = of_peer(grant).evaluate(&id(1), &action, NOW);

@@ -37,7 +37,10 @@ impl Reach<'_> {
         if self.relayed.contains_key(&SocketAddr::new(ip, peer.port())) {
             return true;
         }
-        peer.port() != 0 && may_relay_to(self.config.peers, ip) && !self.config.own.contains(&ip)
+        // Where everybody may send, a client may send through us: a DHT node lives there too.
+        let is_open = peer.port() == self.config.listen.port();
+        let is_barred = self.config.own.contains(&ip) && !is_open;
+        peer.port() != 0 && may_relay_to(self.config.peers, ip) && !is_barred
     }
 }
 

@@ -63,6 +63,11 @@ impl Session {
         if self.phase == Phase::Ended {
             return;
         }
+        // It may come before the offer that says who nominates, and does not come again.
+        let nominated = nomination == Nomination::UseThis && self.role == Role::Controlled;
+        if nominated {
+            self.nominated_by_peer = Some(key);
+        }
         if self.peer.is_none() {
             if self.early.len() < MAX_CANDIDATES && !self.early.contains(&(key, way)) {
                 self.early.push((key, way));
@@ -72,11 +77,8 @@ impl Session {
         if self.learn(key, way) {
             self.list.trigger(now, key);
         }
-        if nomination == Nomination::UseThis && self.role == Role::Controlled {
-            self.nominated_by_peer = Some(key);
-            if self.list.find(key).is_some_and(|pair| pair.works()) {
-                self.choose(key);
-            }
+        if nominated && self.list.find(key).is_some_and(|pair| pair.works()) {
+            self.choose(key);
         }
     }
 

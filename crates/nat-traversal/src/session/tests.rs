@@ -372,6 +372,46 @@ fn only_one_of_the_punched_paths_stays_and_the_other_sockets_are_given_back() {
 }
 
 #[test]
+fn a_nomination_that_comes_before_the_offer_is_not_waited_for_again() {
+    let now = Instant::now();
+    let mut a = session(now, Role::Controlling);
+    let mut b = session(now, Role::Controlled);
+    a.set_nat(NatProfile {
+        mapping: Some(crate::behavior::Mapping::AddressAndPortDependent),
+        ..NatProfile::default()
+    });
+    let seen = |address| Candidate::new(CandidateKind::ServerReflexive, at(address));
+    a.add_candidate(seen(A), SocketId::MAIN);
+    b.add_candidate(seen(B), SocketId::MAIN);
+    // Towards b its NAT gives a another port than b is told.
+    let seen_by_b = at("11.0.0.1:9");
+    let exchange = |a: &mut Session, b: &mut Session| {
+        loop {
+            let (from_a, from_b) = (sent(a, now), sent(b, now));
+            let to_a = |t: &&Transmit| t.destination == seen_by_b;
+            for transmit in &from_a {
+                b.handle_datagram(now, (SocketId::MAIN, seen_by_b), &transmit.payload);
+            }
+            for transmit in from_b.iter().filter(to_a) {
+                a.handle_datagram(now, (SocketId::MAIN, at(B)), &transmit.payload);
+            }
+            if from_a.is_empty() && from_b.is_empty() {
+                return;
+            }
+        }
+    };
+    let works = |e: &Event| matches!(e, Event::PathWorks { .. });
+    // Nothing filters at b, so a has its path, and says so, before b is told who answers.
+    a.handle_offer(now, told(&b));
+    exchange(&mut a, &mut b);
+    assert!(events(&mut a).iter().any(works));
+    assert!(events(&mut b).is_empty());
+    b.handle_offer(now, told(&a));
+    exchange(&mut a, &mut b);
+    assert!(events(&mut b).iter().any(works));
+}
+
+#[test]
 fn entries_that_others_have_used_up_stop_punching_and_nothing_else() {
     let start = Instant::now();
     let mut budget = Budget::default();

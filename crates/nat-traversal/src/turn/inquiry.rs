@@ -4,7 +4,6 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use rand_core::Rng;
 
 use super::error::StreamError;
@@ -23,6 +22,10 @@ const MAX_ANSWER: usize = 1_500;
 const MAX_REALM_LEN: usize = 763;
 
 const REALM: u16 = 0x0014;
+
+/// What the request says of its sender. It is long because a relay answers strangers with a small
+/// multiple of what they sent at most, and the realm is long.
+const SOFTWARE: &[u8; 28] = b"dhtnet, asking for the realm";
 
 /// What came of the question.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +74,7 @@ impl Inquiry {
         self.sent += 1;
         Some(Transmit {
             destination: self.server,
-            payload: Bytes::copy_from_slice(&request(&self.id)),
+            payload: request(&self.id).into(),
         })
     }
 
@@ -132,13 +135,15 @@ impl Inquiry {
     }
 }
 
-/// An Allocate request with nothing but REQUESTED-TRANSPORT: UDP (RFC 8656 section 18.7).
-fn request(id: &TransactionId) -> [u8; 28] {
-    let mut bytes = [0; 28];
-    bytes[..4].copy_from_slice(&[0x00, 0x03, 0x00, 0x08]);
-    bytes[4..8].copy_from_slice(&MAGIC_COOKIE);
-    bytes[8..20].copy_from_slice(id.as_bytes());
-    bytes[20..25].copy_from_slice(&[0x00, 0x19, 0x00, 0x04, 17]);
+/// An Allocate request with REQUESTED-TRANSPORT: UDP (RFC 8656 section 18.7), and with
+/// [`SOFTWARE`].
+fn request(id: &TransactionId) -> Vec<u8> {
+    let mut bytes = vec![0x00, 0x03, 0x00, 12 + SOFTWARE.len() as u8];
+    bytes.extend(MAGIC_COOKIE);
+    bytes.extend(id.as_bytes());
+    bytes.extend([0x00, 0x19, 0x00, 0x04, 17, 0, 0, 0]);
+    bytes.extend([0x80, 0x22, 0x00, SOFTWARE.len() as u8]);
+    bytes.extend(SOFTWARE);
     bytes
 }
 
@@ -152,6 +157,7 @@ fn realm_in(message: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // A failed unwrap is a failed test.
+    #![allow(clippy::disallowed_methods)] // An instant to count from.
 
     use rand_chacha::ChaCha20Rng;
     use rand_core::SeedableRng;

@@ -1,7 +1,9 @@
-//! What a peer of the grid is behind.
+//! What a peer of the grid is behind, and what is to come of each pair.
 
 use dhtnet_nat_traversal::behavior::Filtering;
 use dhtnet_simnet::{NatModel, NatPorts, RouterConfig};
+
+use super::world::Upnp;
 
 /// A row and a column of the grid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +36,32 @@ pub(super) const KINDS: [Kind; 12] = [
     Kind::SymmetricRandom,
     Kind::UdpBlocked,
 ];
+
+/// A line for each pair: `a | b | without mapped ports | with mapped ports`. The grid of real
+/// processes is held against the same file.
+const EXPECTED: &str = include_str!("../nat-grid.txt");
+
+/// The path that a pair ends with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Path {
+    Direct,
+    Relayed,
+}
+
+/// What the file says of a pair, in either order.
+pub(super) fn expected((a, b): (Kind, Kind), upnp: Upnp) -> Path {
+    let (a, b) = (a.name(), b.name());
+    let lines = EXPECTED.lines().filter(|line| !line.starts_with('#'));
+    let mut rows = lines.map(|line| line.split(" | ").collect::<Vec<_>>());
+    let row = rows
+        .find(|row| row[..2] == [a, b] || row[..2] == [b, a])
+        .unwrap_or_else(|| panic!("no line for {a} and {b}"));
+    match row[if upnp == Upnp::On { 3 } else { 2 }] {
+        "direct" => Path::Direct,
+        "relayed" => Path::Relayed,
+        other => panic!("{other} is no path"),
+    }
+}
 
 impl Kind {
     pub(super) fn name(self) -> &'static str {

@@ -63,6 +63,34 @@ fn own_ports_that_are_no_relayed_addresses_are_not_reached() {
 }
 
 #[test]
+fn the_relays_own_port_is_reached_through_it_for_a_dht_node_lives_there() {
+    let mut world = World::new(Limits::default());
+    let (client, _) = world.ready(1, "198.51.100.1");
+    world.send(client, &relay_address().to_string(), b"hello");
+    world.run(Duration::from_secs(1));
+    let arrived: Vec<_> = world.at_peers.iter().map(|(_, to, _)| *to).collect();
+    assert_eq!(arrived, [relay_address()]);
+}
+
+#[test]
+fn our_question_for_the_realm_is_answered_with_the_relays_id() {
+    let mut world = World::new(Limits::default());
+    let mut rng = ChaCha20Rng::seed_from_u64(3);
+    let server = (relay_address(), turn::Link::Datagrams);
+    let mut inquiry = turn::Inquiry::new(world.now, server, &mut rng);
+    let question = inquiry.poll_transmit(world.now).unwrap().payload;
+    let from = address("203.0.113.5:1");
+    world.relay.handle_datagram(world.now, from, &question);
+    let Some(Action::Send { payload, .. }) = world.relay.poll_action() else {
+        panic!("no answer")
+    };
+    assert!(payload.len() <= MAX_AMPLIFICATION * question.len());
+    assert!(inquiry.handle_message(relay_address(), &payload));
+    let realm = relay::realm(&relay_key().id());
+    assert_eq!(inquiry.told(), Some(&turn::Told::Realm(realm)));
+}
+
+#[test]
 fn addresses_of_local_networks_are_refused() {
     let mut world = World::new(Limits::default());
     let client = world.client(1);

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 
+use super::HostPort;
+
 /// What reaches peers that cannot be reached directly.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Network")]
@@ -31,6 +33,19 @@ pub struct RelayFlags {
         env = "DHTNET_TURN_PASSWORD_FILE"
     )]
     pub turn_password_file: Option<PathBuf>,
+
+    /// Certificates, in PEM, of authorities to trust for turns: beside the system's
+    #[arg(long, value_name = "FILE", env = "DHTNET_TURN_CA_FILE")]
+    pub turn_ca_file: Option<PathBuf>,
+
+    /// STUN server to ask for this device's outer address, repeatable; nodes of the DHT tell it too
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "DHTNET_STUN",
+        value_delimiter = ' '
+    )]
+    pub stun: Vec<HostPort>,
 
     /// Which paths to use
     #[arg(long, value_name = "KIND", env = "DHTNET_PATH", default_value = "any")]

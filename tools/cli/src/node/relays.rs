@@ -17,6 +17,9 @@ const TURN_PASSWORD: &str = "DHTNET_TURN_PASSWORD";
 /// Longest password, in bytes: no server takes more (RFC 8489 section 14.4 has 508 for names).
 const MAX_PASSWORD_LEN: usize = 512;
 
+/// Bytes of certificates that are read: the bundle of a whole system has 300 KB.
+const MAX_CERTIFICATES_LEN: u64 = 1 << 20;
+
 /// Permission bits of others than the owner.
 const FOREIGN_BITS: u32 = 0o077;
 
@@ -37,7 +40,15 @@ impl RelayFlags {
     pub fn servers(&self) -> Result<Vec<TurnServer>, Failure> {
         let servers = self.turn.iter().map(|uri| uri.as_str().parse());
         let servers: Result<Vec<TurnServer>, _> = servers.collect();
-        let servers = servers.map_err(|error| Failure::usage(format!("--turn: {error}")))?;
+        let mut servers = servers.map_err(|error| Failure::usage(format!("--turn: {error}")))?;
+        if let Some(file) = &self.turn_ca_file {
+            let pem = read_certificates(file)?;
+            let trusting = servers.into_iter().map(|server| server.trust(&pem));
+            let trusting: Result<Vec<TurnServer>, _> = trusting.collect();
+            servers = trusting.map_err(|error| {
+                Failure::usage(format!("--turn-ca-file {}: {error}", file.display()))
+            })?;
+        }
         let Some(lacking) = servers.iter().find(|server| server.lacks_password()) else {
             return Ok(servers);
         };
@@ -64,6 +75,17 @@ impl RelayFlags {
         };
         Ok(servers.into_iter().map(with_password).collect())
     }
+}
+
+fn read_certificates(path: &Path) -> Result<Vec<u8>, Failure> {
+    let unreadable = |error: std::io::Error| {
+        Failure::usage(format!("--turn-ca-file {}: {error}", path.display()))
+    };
+    let mut pem = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    let mut limited = file.take(MAX_CERTIFICATES_LEN);
+    limited.read_to_end(&mut pem).map_err(unreadable)?;
+    Ok(pem)
 }
 
 /// The first line of a file that only its owner can read.
@@ -107,6 +129,8 @@ mod tests {
         RelayFlags {
             turn: vec!["turn:alice@h".parse().unwrap(), "turn:k".parse().unwrap()],
             turn_password_file: file.map(Path::to_owned),
+            turn_ca_file: None,
+            stun: Vec::new(),
             path: PathArgument::Any,
         }
     }

@@ -1,7 +1,5 @@
 //! Nodes and peers: ping, find-node, closest, get-peers, announce, sample, stats, nodes.
 
-use std::net::SocketAddr;
-
 use dhtnet_cli::flags::HostPort;
 use dhtnet_cli::{ExitCode, Failure};
 use serde_json::{Value, json};
@@ -220,10 +218,4 @@ async fn wait_a_little(session: &Session) {
     if let Err(failure) = session.ready().await {
         session.talk.warn(failure);
     }
-}
-
-/// Addresses as a list for people.
-pub(crate) fn addresses_text(addresses: &[SocketAddr]) -> String {
-    let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-    texts.join(" ")
 }

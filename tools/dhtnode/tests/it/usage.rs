@@ -20,6 +20,15 @@ fn mistakes_are_one_line_and_exit_code_2() {
             &["run", "--remote", "127.0.0.1:1"],
             "--remote does not go with run",
         ),
+        (
+            &["doctor", "--turn", "turn:127.0.0.1:1"],
+            "the user is missing",
+        ),
+        (
+            &["doctor", "--turn", "turn:ada@127.0.0.1:1"],
+            "the password of ada is missing",
+        ),
+        (&["doctor", "--stun", "nowhere"], "not HOST:PORT"),
         (&["--network", "a/b", "stats"], "a network's name is"),
         (
             &["--network", "a", "-b", "mainline", "stats"],

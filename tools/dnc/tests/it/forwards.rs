@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::place::{Device, Running, ask, closed_port, late_answerer, noise};
 
 /// Starts a forward and gives its local address.
-fn forward(device: &Device, peer: &str, target: &str) -> (Running, SocketAddr) {
+pub(crate) fn forward(device: &Device, peer: &str, target: &str) -> (Running, SocketAddr) {
     let words = ["-N", "--json", "-L", &format!("0:{target}"), peer];
     let mut running = device.start(&words);
     let line = running.next_line();
@@ -82,7 +82,7 @@ fn a_connection_that_cannot_be_carried_is_reset_and_the_cause_is_told() {
         running.next_line(),
         format!(
             "dnc: warning: a connection to {allowed}: the target behind {} failed: {allowed}: \
-             Connection refused (os error 111); check the target there",
+             connection refused; check the target there",
             a.short()
         )
     );
@@ -92,7 +92,7 @@ fn a_connection_that_cannot_be_carried_is_reset_and_the_cause_is_told() {
     assert!(
         running
             .next_line()
-            .contains("refused 127.0.0.1:1: its policy")
+            .contains("refused 127.0.0.1:1: dnc.target 127.0.0.1:1 is not allowed by its policy")
     );
 }
 

@@ -2,9 +2,16 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod datagrams;
 mod endings;
 mod forwards;
+mod ping;
 mod pipes;
 mod place;
+mod progress;
 mod refusals;
+mod retry;
+mod reverse;
+mod socks;
+mod unix;
 mod usage;

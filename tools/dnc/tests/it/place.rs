@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -51,9 +51,14 @@ impl Device {
 
     /// The command with the network of these tests: 127.0.0.1 and no multicast.
     pub(crate) fn command(&self, words: &[&str]) -> Command {
+        self.command_at("127.0.0.1:0", words)
+    }
+
+    /// The same with an address of its own.
+    pub(crate) fn command_at(&self, bind: &str, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dnc"));
         command
-            .args(["--bind", "127.0.0.1:0", "--no-mdns"])
+            .args(["--bind", bind, "--no-mdns"])
             .args(words)
             .env_clear()
             .env("DHTNET_HOME", self.dir.path())
@@ -78,6 +83,11 @@ impl Device {
         let mut running = self.start(words);
         running.feed(input.to_vec());
         running.end()
+    }
+
+    /// Starts it at an address that was in use before, when that is free again.
+    pub(crate) fn start_at(&self, bind: &str, words: &[&str]) -> Running {
+        Running::start(&mut self.command_at(bind, words))
     }
 
     /// Starts a listener, and gives the argument under which peers reach it.
@@ -154,6 +164,19 @@ impl Running {
         self.stderr.recv_timeout(LIMIT).expect("a line on stderr")
     }
 
+    /// The next line on stderr that has this part.
+    #[track_caller]
+    pub(crate) fn next_line_with(&self, part: &str) -> String {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let line = self.next_line();
+            if line.contains(part) {
+                return line;
+            }
+            assert!(Instant::now() < deadline, "no {part:?}");
+        }
+    }
+
     /// Writes to stdin and leaves it open. A process that has gone is no fault of the test.
     pub(crate) fn write(&mut self, bytes: &[u8]) {
         let _ = self.stdin.as_mut().unwrap().write_all(bytes);
@@ -188,6 +211,16 @@ impl Running {
             .unwrap()
             .recv_timeout(LIMIT)
             .expect("bytes on stdout")
+    }
+
+    /// Reads stdout until it has this word.
+    #[track_caller]
+    pub(crate) fn await_word(&mut self, word: &str) {
+        let (deadline, mut said) = (Instant::now() + LIMIT, String::new());
+        while !said.contains(word) {
+            assert!(Instant::now() < deadline, "no {word:?} in {said}");
+            said += std::str::from_utf8(&self.read_some()).unwrap();
+        }
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

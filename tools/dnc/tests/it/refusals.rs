@@ -29,16 +29,19 @@ fn only_the_allowed_targets_are_served() {
     let (a, b) = (Device::new(), Device::new());
     let (target, other) = (late_answerer(1).to_string(), late_answerer(1).to_string());
     let (_server, peer) = a.listen(&["--allow", b.id(), "--allow-target", &target]);
-    let refused = |asked: &str| {
+    let refused = |asked: &str, action: &str| {
         format!(
-            "dnc: {} refused {asked}: its policy does not allow that to this device; ask its \
-             owner to allow {}\n",
+            "dnc: {} refused {asked}: {action} is not allowed by its policy; ask its owner to \
+             allow {}\n",
             a.short(),
             b.id()
         )
     };
-    b.run(&[&peer, &other]).assert_failed(4, &refused(&other));
-    b.run(&[&peer]).assert_failed(4, &refused("a pipe"));
+    let action = format!("dnc.target {other}");
+    b.run(&[&peer, &other])
+        .assert_failed(4, &refused(&other, &action));
+    b.run(&[&peer])
+        .assert_failed(4, &refused("a pipe", "dnc.pipe"));
     b.run_with(&[&peer, &target], b"hi").assert_done();
 }
 
@@ -48,7 +51,7 @@ fn a_target_that_refuses_is_exit_code_6() {
     let target = closed_port().to_string();
     let (server, peer) = a.listen(&["--allow", b.id(), "--allow-target", "127.0.0.1:*"]);
     let line = format!(
-        "dnc: the target behind {} failed: {target}: Connection refused (os error 111); check \
+        "dnc: the target behind {} failed: {target}: connection refused; check \
          the target there\n",
         a.short()
     );
@@ -56,7 +59,7 @@ fn a_target_that_refuses_is_exit_code_6() {
     assert_eq!(
         server.next_line(),
         format!(
-            "dnc: warning: {} asked for {target}: Connection refused (os error 111)",
+            "dnc: warning: {} asked for {target}: connection refused",
             b.short()
         )
     );

@@ -142,3 +142,23 @@ fn publications_that_are_not_genuine_are_left_out_and_the_rest_is_restored() {
     let kept: Vec<_> = node.publications().map(|(_, one)| one.clone()).collect();
     assert_eq!(kept, [good]);
 }
+
+#[test]
+fn remembered_nodes_of_several_files_are_told_once_each_and_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let files: Vec<PathBuf> = [1, 2, 2]
+        .into_iter()
+        .enumerate()
+        .map(|(at, number)| {
+            let path = folder.path().join(at.to_string());
+            fs::write(&path, state(number).encode()).unwrap();
+            path
+        })
+        .chain([folder.path().join("missing")])
+        .collect();
+    let node = |number| SocketAddr::from(([192, 0, 2, number], 6881));
+    assert_eq!(saved_nodes(&files, None, 8), [node(1), node(2)]);
+    assert_eq!(saved_nodes(&files, None, 1), [node(1)]);
+    let foreign = Some(NetworkTag([1; 8]));
+    assert_eq!(saved_nodes(&files, foreign, 8), []);
+}

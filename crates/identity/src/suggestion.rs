@@ -1,23 +1,13 @@
 //! The name that a mistyped name was probably meant to be.
 
-use crate::peer_address::Alias;
-
 /// The one of `names` with the fewest typing errors between it and `typed`; the first of several.
 /// `None` when even that one differs in more than a third of what was typed (one error is always
 /// forgiven).
-pub(super) fn closest<'n>(
-    typed: &Alias,
-    names: impl Iterator<Item = &'n Alias>,
-) -> Option<&'n Alias> {
-    let forgiven = (typed.as_str().len() / 3).max(1);
+pub(crate) fn closest<'n>(typed: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let forgiven = (typed.len() / 3).max(1);
     names
-        .map(|name| {
-            (
-                distance(typed.as_str().as_bytes(), name.as_str().as_bytes()),
-                name,
-            )
-        })
-        .filter(|(errors, name)| *errors <= forgiven && *errors < name.as_str().len())
+        .map(|name| (distance(typed.as_bytes(), name.as_bytes()), name))
+        .filter(|(errors, name)| *errors <= forgiven && *errors < name.len())
         .min_by_key(|(errors, _)| *errors)
         .map(|(_, name)| name)
 }

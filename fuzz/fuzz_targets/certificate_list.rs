@@ -1,0 +1,4 @@
+//! libFuzzer binary of the target `certificate_list`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| dhtnet_fuzz::run("certificate_list", input));
