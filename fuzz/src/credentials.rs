@@ -147,7 +147,7 @@ pub(crate) fn policy_file(input: &[u8]) {
                     decisions[0], decisions[1],
                     "no file knows one stranger from another"
                 );
-                let _ = policy.run_trials(now());
+                let _ = policy.run_tests(now());
             }
             Err(error) => assert!(error.line >= 1 && !error.fault.to_string().is_empty()),
         }

@@ -12,7 +12,9 @@ use dhtnet_identity::target::Target;
 pub(crate) fn messages(input: &[u8]) {
     if codec::decode_greeting(input).is_ok() {
         let whole = 2 + usize::from(input[1]);
-        asks_for_the_rest(&input[..whole], |bytes| codec::decode_greeting(bytes).map(drop));
+        asks_for_the_rest(&input[..whole], |bytes| {
+            codec::decode_greeting(bytes).map(drop)
+        });
     }
     if let Ok((_, address)) = codec::decode_request(input) {
         let header = codec::encode_datagram_header(&address);
@@ -25,7 +27,11 @@ pub(crate) fn messages(input: &[u8]) {
     }
     if let Ok((address, payload)) = codec::decode_datagram(input) {
         let header = codec::encode_datagram_header(&address);
-        assert_eq!(header[2..], input[2..payload], "a header comes back as it went");
+        assert_eq!(
+            header[2..],
+            input[2..payload],
+            "a header comes back as it went"
+        );
         asks_for_the_rest(&header, |bytes| codec::decode_datagram(bytes).map(drop));
         if let Ok(target) = address.target(Transport::Udp) {
             assert!(matches!(target, Target::Udp { .. }), "{target}");

@@ -13,6 +13,7 @@ mod long_link;
 mod memory;
 mod pipe;
 mod pump;
+mod relay;
 pub mod report;
 mod stage;
 
@@ -107,7 +108,7 @@ impl Options {
 type Suite = fn(&Options) -> Result<Table, BenchError>;
 
 /// Every measurement by name.
-pub const SUITES: [(&str, Suite); 13] = [
+pub const SUITES: [(&str, Suite); 15] = [
     ("forward", forward::run),
     ("latency", latency::run),
     ("connections", connections::run),
@@ -115,6 +116,8 @@ pub const SUITES: [(&str, Suite); 13] = [
     ("memory", memory::run),
     ("long-link", long_link::run),
     ("pipe", pipe::run),
+    ("relay", relay::run),
+    ("path-change", relay::run_changes),
     ("dht-32", dht::well_32),
     ("dht-128", dht::well_128),
     ("dht-256", dht::well_256),

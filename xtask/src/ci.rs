@@ -2,7 +2,7 @@
 //!
 //! Each step writes a log into target/xtask/ci; the end of it is shown when the step fails. All
 //! tests share one profile, so the tree is compiled three times: checked by clippy, built for the
-//! tests, built in release for the demo.
+//! tests, optimised for the demo.
 
 use std::fs::{self, File};
 use std::process::Command;

@@ -31,10 +31,13 @@ const MIB: u64 = 1024 * 1024;
 
 /// Builds, runs both transfers, prints what was seen.
 pub(crate) fn run(size_mib: u64, interrupt: &Interrupt) -> Outcome {
-    println!("building the tools in release mode");
+    println!(
+        "building the tools, optimised (the profile `release` is a tenth faster and builds longer)"
+    );
     let words = [
         "build",
-        "--release",
+        "--profile",
+        "demo",
         "--quiet",
         "-p",
         "dnc",
@@ -44,10 +47,10 @@ pub(crate) fn run(size_mib: u64, interrupt: &Interrupt) -> Outcome {
         "dhtnode",
     ];
     if !process::run(&mut cargo(&words), interrupt)?.success() {
-        return Err(Failure::new("the release build failed"));
+        return Err(Failure::new("the build failed"));
     }
     let folder = TemporaryFolder::new()?;
-    let binaries = target_dir().join("release");
+    let binaries = target_dir().join("demo");
     let network = Network::start(&binaries, &folder.path.join("network"), interrupt)?;
     let server = Device::new(&binaries, folder.path.join("server"), &network, interrupt)?;
     let client = Device::new(&binaries, folder.path.join("client"), &network, interrupt)?;

@@ -193,11 +193,11 @@ impl Relays {
         inner.entries.get(&number).map(|e| e.target.name.clone())
     }
 
-    /// An allocation that can be used.
+    /// An allocation that can be used, at a server that is not silent.
     pub(crate) fn standing(&self) -> Option<u16> {
         let inner = self.lock();
         let mut all = inner.entries.iter();
-        all.find(|(_, entry)| !entry.relayed().is_empty())
+        all.find(|(_, entry)| !entry.relayed().is_empty() && !entry.is_doubtful())
             .map(|(number, _)| *number)
     }
 

@@ -16,6 +16,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::core::path::Via;
 use crate::dht::Dht;
 use crate::events::Event;
 use crate::interfaces::{Changes, next_change};
@@ -44,6 +45,9 @@ struct Case {
     ladder: Ladder,
     due: Option<Instant>,
     initiated: bool,
+    /// A session towards the peer was at work when this was last looked at: its end without a
+    /// direct path is a failure that counts.
+    tried: bool,
 }
 
 /// Runs until it is dropped.
@@ -129,6 +133,8 @@ impl Work {
                     ladder: Ladder::default(),
                     due: None,
                     initiated: *initiated,
+                    // The one that has found the path through a relay.
+                    tried: true,
                 };
                 self.cases.insert(*peer, case);
                 if self.needs_call(peer) {
@@ -193,6 +199,7 @@ impl Work {
         self.changed_at = Some(now);
         for case in self.cases.values_mut() {
             case.ladder.on_network_change(now);
+            case.tried = false;
             // Whoever began it: it is this side that the other cannot find.
             case.due = Some(now + BEFORE_CALL);
         }
@@ -230,7 +237,8 @@ impl Work {
                 let unproven = self
                     .changed_at
                     .is_some_and(|at| !c.paths.is_heard_since(at));
-                c.paths.is_lost() || c.paths.is_relayed() || unproven
+                let relayed = c.paths.is_relayed() && self.sessions.may_use(Via::Shared);
+                c.paths.is_lost() || relayed || unproven
             })
     }
 
@@ -258,7 +266,12 @@ impl Work {
                 continue;
             }
             if self.sessions.is_looking_for(&peer) {
+                self.note_trial(&peer);
                 self.call_in(&peer, now + WHILE_SILENT);
+                continue;
+            }
+            if self.take_trial(&peer) && !self.is_silent(&peer) {
+                self.on_call_ended(peer);
                 continue;
             }
             tracing::debug!(peer = %peer.short(), "looking for a better path");
@@ -267,6 +280,17 @@ impl Work {
                 peer
             });
         }
+    }
+
+    fn note_trial(&mut self, peer: &DeviceId) {
+        if let Some(case) = self.cases.get_mut(peer) {
+            case.tried = true;
+        }
+    }
+
+    fn take_trial(&mut self, peer: &DeviceId) -> bool {
+        let case = self.cases.get_mut(peer);
+        case.is_some_and(|case| std::mem::take(&mut case.tried))
     }
 
     fn on_call_ended(&mut self, peer: DeviceId) {

@@ -22,9 +22,9 @@ mod explain;
 pub mod file;
 mod grant;
 pub mod permission;
+mod policy_test;
 mod presented;
 mod subject;
-mod trial;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
@@ -41,11 +41,11 @@ pub use explain::{Explanation, Finding, Outcome};
 pub use grant::Grant;
 pub(crate) use grant::Listed;
 pub use permission::{ParsePermissionError, Permission};
+pub use policy_test::{PolicyTest, PolicyTestFailure};
 pub use presented::{
     MAX_CHAINS, MAX_PRESENTED_CAPABILITIES, MAX_PRESENTED_LEN, Presented, PresentedError,
 };
 pub use subject::Subject;
-pub use trial::{Trial, TrialFailure};
 
 use credentials::{Membership, SECOND};
 
@@ -76,7 +76,7 @@ pub struct Policy {
     /// Devices whose capabilities count.
     issuers: BTreeSet<DeviceId>,
     revoked: BTreeMap<CapabilityId, String>,
-    trials: Vec<Trial>,
+    tests: Vec<PolicyTest>,
 }
 
 impl Policy {

@@ -106,10 +106,22 @@ pub struct Paths {
     entries: Vec<Entry>,
     current: Option<PathId>,
     mapping_life: Option<Duration>,
+    /// Whether the peer chooses among paths of one class.
+    follows: bool,
     events: VecDeque<Event>,
 }
 
 impl Paths {
+    /// Paths of the side that leaves the choice among paths of one class, direct or relayed, to the
+    /// peer: two sides that choose for themselves might each wait for answers on another path.
+    #[must_use]
+    pub fn following() -> Self {
+        Self {
+            follows: true,
+            ..Self::default()
+        }
+    }
+
     /// How long a NAT before us was seen to keep a mapping; keepalive is twice as frequent then.
     pub fn set_mapping_life(&mut self, life: Duration) {
         self.mapping_life = Some(life);
@@ -194,6 +206,26 @@ impl Paths {
             path: id,
             reason: Reason::PeerMoved,
         });
+    }
+
+    /// The peer sends on a path. Who [follows](Self::following) takes it too, unless it is relayed
+    /// and the one in use is not.
+    pub fn on_peer_uses(&mut self, id: PathId) {
+        let class = |id: PathId| {
+            let entry = self.entries.iter().find(|entry| entry.id == id)?;
+            (entry.health == Health::Alive).then(|| entry.score().0)
+        };
+        let (Some(in_use), Some(theirs)) = (self.current, class(id)) else {
+            return;
+        };
+        let as_good = class(in_use).is_none_or(|ours| theirs <= ours);
+        if self.follows && id != in_use && as_good {
+            self.current = Some(id);
+            self.events.push_back(Event::Use {
+                path: id,
+                reason: Reason::PeerMoved,
+            });
+        }
     }
 
     /// Asks all paths at once whether they live: the network here has changed.
@@ -288,6 +320,7 @@ impl Paths {
                 }
                 Reason::Silent
             }
+            Some(in_use) if self.follows && best.score().0 == in_use.score().0 => return,
             Some(in_use) if best.beats(in_use) => Reason::Better,
             Some(_) => return,
         };

@@ -11,8 +11,8 @@ use super::{Kind, Measured, PortMapping, RELAY, Trial, Way};
 const MAX_ENTRIES: u64 = 1_024;
 
 /// Packets a second that two devices may send towards each other's router while a relay carries their
-/// connection: each asks six direct addresses once, so that a way that opens is used within a
-/// second, and a few were begun before.
+/// connection: each asks six direct addresses once, so that a way that opens is used within a second
+/// (12).
 const MAX_HOPING: f64 = 16.0;
 
 /// What is asked of a pair (issue 4).

@@ -3,10 +3,10 @@
 use std::os::unix::fs::PermissionsExt;
 
 use dhtnet_tests::device::Device;
+use dhtnet_tests::lab::Lab;
 use dhtnet_tests::lab::skip::lab_or_skip;
-use dhtnet_tests::lab::{Families, Lab};
 
-use crate::pair::{LIMIT, assert_done, assert_failed, assert_words, pair, tools};
+use crate::pair::{LIMIT, assert_done, assert_failed, assert_words, tools};
 
 fn device(lab: &Lab) -> Device {
     Device::new(lab.host("a").unwrap(), &tools()).unwrap()
@@ -67,32 +67,27 @@ fn a_configuration_that_was_asked_for_and_is_missing_is_an_error() {
 }
 
 #[test]
-fn a_key_that_others_can_read_is_used_with_a_warning() {
-    let name = "a_key_that_others_can_read_is_used_with_a_warning";
-    let Some(pair) = pair(name, Families::Both) else {
-        return;
+fn a_key_that_others_can_read_is_exit_5_until_it_is_closed() {
+    let name = "a_key_that_others_can_read_is_exit_5_until_it_is_closed";
+    let Some(lab) = lab_or_skip(name) else { return };
+    let device = device(&lab);
+    let key = device.home().join("identity.pem");
+    let set = |bits| {
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(bits)).unwrap();
     };
-    let key = pair.b.home().join("identity.pem");
     let mode = std::fs::metadata(&key).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode, 0o600, "as crtmgr made it");
-    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
-    let server = pair.b.listen(pair.listener()).unwrap();
-    assert_done(
-        &pair
-            .client()
-            .stdin_bytes("hello")
-            .start()
-            .unwrap()
-            .finish(LIMIT)
-            .unwrap(),
-    );
-    let finished = server.finish(LIMIT).unwrap();
-    assert_done(&finished);
-    assert_eq!(finished.text(), "hello");
-    assert_words(
-        &finished.stderr,
-        &["identity.pem", "warn|read by others|644|chmod|readable"],
-    );
+    set(0o644);
+    for command in [
+        device.dnc().args(["-l", "--allow", device.id()]),
+        device.crtmgr().arg("id"),
+    ] {
+        let finished = command.start().unwrap().finish(LIMIT).unwrap();
+        assert_failed(&finished, 5, &["identity.pem", "chmod 600"]);
+    }
+    set(0o600);
+    let id = device.crtmgr().arg("id").start().unwrap();
+    assert_done(&id.finish(LIMIT).unwrap());
 }
 
 #[test]

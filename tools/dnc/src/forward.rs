@@ -19,7 +19,7 @@ use crate::join::Ending;
 use crate::probe;
 use crate::retry::{Backoff, may_pass};
 use crate::reverse::Reverse;
-use crate::session::{Report, Session, target_request};
+use crate::session::{Session, target_request};
 use crate::socket::{Entry, bind_failure};
 use crate::socks::{self, Socks};
 
@@ -60,7 +60,7 @@ pub(crate) async fn forward(
     peer: &PeerArgument,
     forwards: &Forwards,
     how: (Ending, Persistence),
-    (report, shutdown): (&mut Report, &mut Shutdown),
+    shutdown: &mut Shutdown,
 ) -> Result<ExitCode, Failure> {
     open_files::allow(MAX_CONNECTIONS);
     let peer = Arc::new(session.resolve(peer)?);
@@ -83,16 +83,16 @@ pub(crate) async fn forward(
         tasks: JoinSet::new(),
         room: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
     };
-    if let Err(code) = run.connect(report, shutdown).await? {
+    if let Err(code) = run.connect(shutdown).await? {
         return Ok(code);
     }
     for (listening, forward) in listening {
-        run.begin_local(listening, forward, report)?;
+        run.begin_local(listening, forward)?;
     }
     for server in socks {
-        run.begin_socks(server, report)?;
+        run.begin_socks(server)?;
     }
-    run.go_on(report, shutdown).await
+    run.go_on(shutdown).await
 }
 
 async fn listen(bind: &Bind) -> Result<Listening, Failure> {
@@ -119,20 +119,18 @@ struct Run {
 impl Run {
     /// Connects, and asks the peer for the places of `-R`; again and again if that is wanted. The
     /// exit code comes back when a signal ended it.
-    async fn connect(
-        &mut self,
-        report: &mut Report,
-        shutdown: &mut Shutdown,
-    ) -> Result<Result<(), ExitCode>, Failure> {
+    async fn connect(&mut self, shutdown: &mut Shutdown) -> Result<Result<(), ExitCode>, Failure> {
         let mut backoff = Backoff::default();
         loop {
             let connected = tokio::select! {
-                connected = self.try_connect(report) => connected,
+                connected = self.try_connect() => connected,
                 code = shutdown.requested() => return Ok(Err(code)),
             };
             match connected {
                 Err(failure) if self.persistence == Persistence::ForEver && may_pass(&failure) => {
-                    report.event(&json!({"event": "retrying", "reason": failure.to_string()}))?;
+                    self.session
+                        .report
+                        .event(&json!({"event": "retrying", "reason": failure.to_string()}))?;
                     if let Err(code) = backoff.pause(&self.session, &failure, shutdown).await {
                         return Ok(Err(code));
                     }
@@ -142,12 +140,12 @@ impl Run {
         }
     }
 
-    async fn try_connect(&mut self, report: &mut Report) -> Result<(), Failure> {
+    async fn try_connect(&mut self) -> Result<(), Failure> {
         probe::reach(&self.session, &self.peer, None).await?;
         let (peer, talk) = (&self.peer, &self.session.talk);
         for Forward { bind, target } in self.reverse.ask_for_all().await? {
             talk.note(format_args!("{bind} of {peer} leads to {target} here"));
-            report.event(&json!({
+            self.session.report.event(&json!({
                 "event": "forwarding",
                 "direction": "reverse",
                 "bind": bind.to_string(),
@@ -159,11 +157,7 @@ impl Run {
     }
 
     /// Waits for the end of it all, and connects again when that is needed and wanted.
-    async fn go_on(
-        &mut self,
-        report: &mut Report,
-        shutdown: &mut Shutdown,
-    ) -> Result<ExitCode, Failure> {
+    async fn go_on(&mut self, shutdown: &mut Shutdown) -> Result<ExitCode, Failure> {
         loop {
             let lost = tokio::select! {
                 () = self.reverse.lost() => true,
@@ -186,22 +180,19 @@ impl Run {
             talk.note(format_args!(
                 "lost the connection to {peer}; connecting again"
             ));
-            report.event(&json!({"event": "disconnected"}))?;
-            if let Err(code) = self.connect(report, shutdown).await? {
+            self.session
+                .report
+                .event(&json!({"event": "disconnected"}))?;
+            if let Err(code) = self.connect(shutdown).await? {
                 return Ok(code);
             }
             let (peer, talk) = (&self.peer, &self.session.talk);
             talk.note(format_args!("connected to {peer} again"));
-            report.event(&json!({"event": "connected"}))?;
+            self.session.report.event(&json!({"event": "connected"}))?;
         }
     }
 
-    fn begin_local(
-        &mut self,
-        listening: Listening,
-        forward: &Forward,
-        report: &mut Report,
-    ) -> Result<(), Failure> {
+    fn begin_local(&mut self, listening: Listening, forward: &Forward) -> Result<(), Failure> {
         let bind = match &listening {
             Listening::Stream(entry) => entry.bind(),
             Listening::Datagrams(socket) => socket.local_addr().map(Bind::Udp),
@@ -211,7 +202,7 @@ impl Run {
         self.session
             .talk
             .note(format_args!("{bind} leads to {target} behind {peer}"));
-        report.event(&json!({
+        self.session.report.event(&json!({
             "event": "forwarding",
             "direction": "local",
             "bind": bind.to_string(),
@@ -236,11 +227,7 @@ impl Run {
         Ok(())
     }
 
-    fn begin_socks(
-        &mut self,
-        listener: tokio::net::TcpListener,
-        report: &mut Report,
-    ) -> Result<(), Failure> {
+    fn begin_socks(&mut self, listener: tokio::net::TcpListener) -> Result<(), Failure> {
         let address = listener
             .local_addr()
             .map_err(|error| Failure::failed(format!("cannot listen for SOCKS: {error}")))?;
@@ -248,7 +235,7 @@ impl Run {
         self.session
             .talk
             .note(format_args!("{address} is a SOCKS5 server through {peer}"));
-        report.event(&json!({
+        self.session.report.event(&json!({
             "event": "forwarding",
             "direction": "socks",
             "bind": address.to_string(),

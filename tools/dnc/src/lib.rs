@@ -32,6 +32,7 @@ mod pipe;
 mod plan;
 mod probe;
 mod progress;
+mod report;
 mod retry;
 mod reverse;
 mod serve;
@@ -58,9 +59,8 @@ use crate::flags::{CONFIGURABLE, Command, Flags};
 use crate::join::Ending;
 use crate::pipe::{Stdio, Waiting};
 use crate::plan::{Plan, Typed, plan};
-use crate::session::{
-    BIND_CHANNEL, PIPE_CHANNEL, REVERSE_CHANNEL, Report, Session, TARGET_CHANNEL,
-};
+use crate::report::Report;
+use crate::session::{BIND_CHANNEL, PIPE_CHANNEL, REVERSE_CHANNEL, Session, TARGET_CHANNEL};
 use crate::stdio::AtEnd;
 
 const TOOL: &str = "dnc";
@@ -133,6 +133,7 @@ async fn start(
     let home: &Home = parsed.home()?;
     let contacts = load_contacts(home)?;
     let policy = policy(flags, &plan, &contacts, talk)?;
+    let report = report(flags, &plan, &io)?;
     let key = flags.home.load_or_create_key(home, talk)?;
     let session = Arc::new(Session {
         node: flags
@@ -142,6 +143,7 @@ async fn start(
         contacts,
         talk: talk.clone(),
         connect_limit: flags.network.connect_limit(),
+        report,
     });
     // A ping tells of its paths itself.
     let watching = (!matches!(plan, Plan::Ping(_)))
@@ -156,6 +158,18 @@ async fn start(
     }
     session.node.shutdown().await;
     Ok(ended.unwrap_or_else(|failure| failure.code()))
+}
+
+/// Where events go. Where stdout is the payload nothing else may hold it open; a ping writes its own
+/// lines.
+fn report(flags: &Flags, plan: &Plan, io: &Io) -> Result<Report, Failure> {
+    if !flags.json || matches!(plan, Plan::Ping(_)) {
+        return Ok(Report::default());
+    }
+    let stdout = io.stdout.try_clone();
+    let stdout =
+        stdout.map_err(|error| Failure::failed(format!("cannot write to stdout: {error}")))?;
+    Ok(Report::on(stdout))
 }
 
 /// The policy of a listener; that of a caller lets nobody in, but for the connections that the peer
@@ -229,23 +243,17 @@ async fn carry_out(
             )
             .await
         }
-        Plan::Serve(offered) => {
-            let mut report = Report::new(io.stdout, flags.json);
-            serve::serve(session.clone(), &offered, ending, &mut report, shutdown).await
-        }
+        Plan::Serve(offered) => serve::serve(session.clone(), &offered, ending, shutdown).await,
         Plan::Forward {
             peer,
             forwards,
             persistence,
         } => {
-            let mut report = Report::new(io.stdout, flags.json);
             let how = (ending, persistence);
-            let ends = (&mut report, shutdown);
-            forward::forward(session.clone(), &peer, &forwards, how, ends).await
+            forward::forward(session.clone(), &peer, &forwards, how, shutdown).await
         }
         Plan::Probe { peer, target } => {
-            let mut report = Report::new(io.stdout, flags.json);
-            probe::probe(session, &peer, target.as_ref(), &mut report, shutdown).await
+            probe::probe(session, &peer, target.as_ref(), shutdown).await
         }
         Plan::Ping(plan) => ping::ping(session.clone(), &plan, io.stdout, shutdown).await,
     }

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::give_up::GiveUp;
 use crate::paths;
-use crate::session::{Report, Session, target_request};
+use crate::session::{Session, target_request};
 
 /// A channel that nobody listens for: that it is declined proves that the peer is there, holds its
 /// key and lets this device connect, without taking its `dnc -l` away from anyone.
@@ -21,7 +21,6 @@ pub(crate) async fn probe(
     session: &Session,
     peer: &PeerArgument,
     target: Option<&Target>,
-    report: &mut Report,
     shutdown: &mut Shutdown,
 ) -> Result<ExitCode, Failure> {
     let begun = Instant::now();
@@ -41,7 +40,7 @@ pub(crate) async fn probe(
         way.unwrap_or_default(),
         took.as_millis()
     ));
-    report.event(&json!({
+    session.report.event(&json!({
         "event": "reachable",
         "peer": peer.address.id.to_string(),
         "target": target.map(ToString::to_string),

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use crate::bound::Bounds;
 use crate::datagrams::{self, Connected, Oversized};
 use crate::join::{Ending, JoinError};
-use crate::session::{BIND_CHANNEL, Report, Session, TARGET_CHANNEL};
+use crate::session::{BIND_CHANNEL, Session, TARGET_CHANNEL};
 use crate::socket::Socket;
 use crate::target::{self, Trouble};
 
@@ -40,7 +40,6 @@ pub(crate) async fn serve(
     session: Arc<Session>,
     offered: &Offered,
     ending: Ending,
-    report: &mut Report,
     shutdown: &mut Shutdown,
 ) -> Result<ExitCode, Failure> {
     open_files::allow(MAX_TARGETS);
@@ -50,7 +49,7 @@ pub(crate) async fn serve(
     };
     let mut targets = listen(TARGET_CHANNEL)?;
     let mut binds = listen(BIND_CHANNEL)?;
-    announce(&session, offered, report)?;
+    announce(&session, offered)?;
     let room = Arc::new(Semaphore::new(MAX_TARGETS));
     let mut bounds = Bounds::new(session.clone(), ending);
     let mut connections = JoinSet::new();
@@ -100,14 +99,14 @@ pub(crate) fn with_room(
     }
 }
 
-fn announce(session: &Session, offered: &Offered, report: &mut Report) -> Result<(), Failure> {
+fn announce(session: &Session, offered: &Offered) -> Result<(), Failure> {
     let rest = example_words(offered);
     let command = session.peer_command(&rest);
     session.talk.bare(&command);
     session.talk.release();
     let texts =
         |patterns: &[TargetPattern]| patterns.iter().map(ToString::to_string).collect::<Vec<_>>();
-    report.event(&json!({
+    session.report.event(&json!({
         "event": "listening",
         "id": session.node.id().to_string(),
         "addresses": session.node.reachable_addresses(),

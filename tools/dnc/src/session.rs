@@ -1,7 +1,5 @@
 //! What all plans share: the node, the peers, the words.
 
-use std::fs::File;
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 use dhtnet::{ChannelError, ChannelRequest, ConnectOptions, ConnectionReport, EndReason, Node};
@@ -12,10 +10,10 @@ use dhtnet_cli::{Failure, Peer, Talk};
 use dhtnet_identity::peer_address::MAX_HINTS;
 use dhtnet_identity::target::Target;
 use dhtnet_identity::{Contacts, DeviceId, PeerAddress, PeerArgument};
-use serde_json::Value;
 
 use crate::give_up::GiveUp;
 use crate::join::JoinError;
+use crate::report::Report;
 
 /// The channel that joins two `dnc` by their stdin and stdout.
 pub(crate) const PIPE_CHANNEL: &str = "dnc.pipe";
@@ -37,6 +35,7 @@ pub(crate) struct Session {
     pub(crate) contacts: Contacts,
     pub(crate) talk: Talk,
     pub(crate) connect_limit: Duration,
+    pub(crate) report: Report,
 }
 
 impl Session {
@@ -175,28 +174,4 @@ pub(crate) fn target_request(target: &Target) -> ChannelRequest {
         _ => ChannelRequest::stream(TARGET_CHANNEL),
     };
     request.metadata(target.to_string())
-}
-
-/// Events as lines of JSON on stdout, for plans whose stdout is not the payload.
-pub(crate) struct Report {
-    stdout: Option<File>,
-}
-
-impl Report {
-    /// Writes to `stdout`, or says nothing.
-    pub(crate) fn new(stdout: File, json: bool) -> Self {
-        Self {
-            stdout: json.then_some(stdout),
-        }
-    }
-
-    /// One line.
-    pub(crate) fn event(&mut self, event: &Value) -> Result<(), Failure> {
-        match &mut self.stdout {
-            Some(stdout) => stdout
-                .write_all(format!("{event}\n").as_bytes())
-                .map_err(|error| Failure::failed(format!("cannot write to stdout: {error}"))),
-            None => Ok(()),
-        }
-    }
 }

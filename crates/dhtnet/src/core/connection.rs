@@ -7,6 +7,7 @@ use dhtnet_channel_mux::{self as mux, CloseCode};
 use dhtnet_identity::DeviceId;
 use dhtnet_nat_traversal::offer::Credentials;
 use dhtnet_nat_traversal::path::Load;
+use dhtnet_nat_traversal::punch::Role;
 use dhtnet_secure_transport::{export_keying_material, path_changed};
 use quinn_proto::{ConnectionHandle, Dir, StreamEvent};
 
@@ -148,13 +149,13 @@ impl Connection {
             return;
         }
         let (ours, theirs) = material.split_at(CHECK_BYTES / 2);
-        let (ours, theirs) = match self.quic.side() {
-            quinn_proto::Side::Client => (ours, theirs),
-            quinn_proto::Side::Server => (theirs, ours),
+        let (ours, theirs, role) = match self.quic.side() {
+            quinn_proto::Side::Client => (ours, theirs, Role::Controlling),
+            quinn_proto::Side::Server => (theirs, ours, Role::Controlled),
         };
         let (ours, theirs) = (credentials(ours), credentials(theirs));
         self.check_tag = Some(ours.tag());
-        let keys = CheckKeys::new(&ours, &theirs);
+        let keys = CheckKeys::new(&ours, &theirs, role);
         self.paths.on_established(now, keys, self.quic.rtt());
     }
 

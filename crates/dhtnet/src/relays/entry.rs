@@ -120,6 +120,11 @@ impl Entry {
         }
     }
 
+    /// Whether its server may be dead.
+    pub(super) fn is_doubtful(&self) -> bool {
+        matches!(&self.stage, Stage::Live(allocation) if allocation.is_doubtful())
+    }
+
     pub(super) fn leg(&self, number: u16) -> Leg {
         match self.target.door.transport {
             RelayTransport::Udp => Leg::Datagrams(self.target.door.address),

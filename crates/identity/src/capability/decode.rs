@@ -5,12 +5,12 @@ use std::str;
 use super::{Capability, CapabilityId, LABEL, Link, MAX_CAPABILITY_LEN, MAX_LINKS};
 use super::{MAX_PERMISSIONS, VERSION};
 use crate::bytes::Reader;
+use crate::certificate::times;
 use crate::device_id::{DeviceId, InvalidPublicKey};
 use crate::policy::{ParsePermissionError, Permission};
 
-/// The last moment that a link may end: the end of the year 9999, as in certificates. Beyond it
-/// sums with a moment could leave the clock's range.
-pub(super) const MAX_UNTIL: u64 = 253_402_300_799;
+/// The last moment that a link may end: as in certificates.
+pub(super) const MAX_UNTIL: u64 = times::MAX_SECONDS;
 
 impl Capability {
     /// Reads the binary form, all of it, and verifies it: each signature strictly, and that no

@@ -9,11 +9,12 @@ use x509_cert::der::{Decode, Encode};
 use x509_cert::ext::pkix::{
     BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAltName, SubjectKeyIdentifier,
 };
-use x509_cert::spki::SubjectPublicKeyInfoOwned;
+use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 
 use super::names::Subject;
 use super::{CertificateName, MAX_CERTIFICATE_LEN, Serial, SubjectFault, times};
 use crate::device_id::{DeviceId, InvalidPublicKey};
+use crate::device_key::algorithm_name;
 
 /// id-Ed25519 (RFC 8410, section 3), of keys and of signatures.
 pub(super) const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
@@ -74,7 +75,7 @@ pub(super) fn read(der: &[u8]) -> Result<Facts, CertificateError> {
     if algorithm != tbs.signature() {
         return Err(CertificateError::Malformed);
     }
-    check_algorithm(&algorithm.oid, algorithm.parameters.is_some())?;
+    check_algorithm(algorithm)?;
     let key = read_key(tbs.subject_public_key_info())?;
     if tbs.issuer_unique_id().is_some() || tbs.subject_unique_id().is_some() {
         return Err(CertificateError::Malformed);
@@ -108,8 +109,7 @@ pub(super) fn read(der: &[u8]) -> Result<Facts, CertificateError> {
 
 /// The Ed25519 key of a certificate or request.
 pub(super) fn read_key(spki: &SubjectPublicKeyInfoOwned) -> Result<DeviceId, CertificateError> {
-    let algorithm = &spki.algorithm;
-    check_algorithm(&algorithm.oid, algorithm.parameters.is_some())?;
+    check_algorithm(&spki.algorithm)?;
     let bytes = spki.subject_public_key.as_bytes();
     let bytes = bytes
         .and_then(|bytes| bytes.try_into().ok())
@@ -118,13 +118,15 @@ pub(super) fn read_key(spki: &SubjectPublicKeyInfoOwned) -> Result<DeviceId, Cer
 }
 
 /// Ed25519, for which no parameters may be given (RFC 8410, section 3).
-fn check_algorithm(oid: &ObjectIdentifier, parameters: bool) -> Result<(), CertificateError> {
-    match (*oid == ED25519, parameters) {
-        (true, false) => Ok(()),
-        (true, true) => Err(CertificateError::Malformed),
-        (false, _) => Err(CertificateError::Algorithm {
-            found: crate::device_key::algorithm_name(oid),
-        }),
+fn check_algorithm(algorithm: &AlgorithmIdentifierOwned) -> Result<(), CertificateError> {
+    if algorithm.oid != ED25519 {
+        return Err(CertificateError::Algorithm {
+            found: algorithm_name(&algorithm.oid),
+        });
+    }
+    match algorithm.parameters {
+        None => Ok(()),
+        Some(_) => Err(CertificateError::Malformed),
     }
 }
 

@@ -5,8 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use x509_cert::der::DateTime;
 use x509_cert::time::Time;
 
-/// The last second that a certificate can name (RFC 5280, section 4.1.2.5): 9999-12-31.
-const MAX_SECONDS: u64 = 253_402_300_799;
+/// The last second that a certificate can name (RFC 5280, section 4.1.2.5): 9999-12-31. Sums with
+/// it stay in the range of every clock.
+pub(crate) const MAX_SECONDS: u64 = 253_402_300_799;
 
 /// The moment, cut to the second and to what a certificate can name.
 pub(super) fn to_x509(moment: SystemTime) -> Time {

@@ -1,6 +1,6 @@
 //! Putting a policy together.
 
-use super::{Grant, Policy, Subject, Trial};
+use super::{Grant, Policy, PolicyTest, Subject};
 use crate::capability::CapabilityId;
 use crate::certificate::TrustedAuthority;
 use crate::device_id::DeviceId;
@@ -68,9 +68,9 @@ impl PolicyBuilder {
         self
     }
 
-    /// Adds a test of the policy, for [`Policy::run_trials`].
-    pub fn trial(mut self, trial: Trial) -> Self {
-        self.policy.trials.push(trial);
+    /// Adds a test of the policy, for [`Policy::run_tests`].
+    pub fn test(mut self, test: PolicyTest) -> Self {
+        self.policy.tests.push(test);
         self
     }
 

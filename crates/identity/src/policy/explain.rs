@@ -3,7 +3,9 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use super::{Action, Credentials, Decision, Grant, Listed, Objection, Policy, Subject, trial};
+use super::{
+    Action, Credentials, Decision, Grant, Listed, Objection, Policy, Subject, policy_test,
+};
 use crate::certificate::times;
 use crate::device_id::DeviceId;
 
@@ -127,7 +129,7 @@ impl Policy {
         action: &Action<'_>,
         now: SystemTime,
     ) -> Explanation {
-        self.explain(&trial::supposed(peer, member_of), action, now)
+        self.explain(&policy_test::supposed(peer, member_of), action, now)
     }
 
     fn all_grants(&self) -> impl Iterator<Item = (Subject, &Grant)> {

@@ -3,7 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use dhtnet_identity::Policy;
-use dhtnet_identity::policy::{Action, Decision, Grant, OwnedAction, Subject, Verdict};
+use dhtnet_identity::policy::{
+    Action, Decision, Finding, Grant, Outcome, OwnedAction, Subject, Verdict,
+};
 use dhtnet_identity::target::TargetPattern;
 use proptest::prelude::*;
 
@@ -288,5 +290,63 @@ proptest! {
             prop_assert!(policy.admits_at(&id(peer), after(now)).is_allowed());
             prop_assert!(policy.admits(&id(peer)).is_allowed());
         }
+    }
+
+    #[test]
+    fn subjects_bans_and_explanations_agree_with_a_simple_model(
+        grants in prop::collection::vec((0_u8..7, 0_u8..4, prop::option::of(0_u64..4)), 0..8),
+        bans in prop::collection::vec(1_u8..4, 0..2),
+        member_of in prop::collection::vec(3_u8..7, 0..3),
+        peer in 1_u8..4, action in 1_u8..4, now in 0_u64..5,
+    ) {
+        let mut builder = Policy::builder();
+        for (subject, scope, until) in &grants {
+            let grant = match scope { 0 => Grant::everything(), n => Grant::action(n.to_string()) };
+            let grant = match until { None => grant, Some(end) => grant.until(after(*end)) };
+            builder = builder.grant(subject_of(*subject), grant);
+        }
+        for banned in &bans {
+            builder = builder.ban(id(*banned), "ban");
+        }
+        let policy = builder.build();
+        let members: Vec<_> = member_of.iter().map(|subject| subject_of(*subject)).collect();
+        let name = action.to_string();
+        let asked = Action::new(&name);
+        let explained = policy.explain_supposed((id(peer), &members), &asked, after(now));
+        // Who is in a group of a CA is in the CA.
+        let belongs = |subject: u8| match subject {
+            0 => true,
+            1 | 2 => subject == peer,
+            3 => member_of.iter().any(|one| matches!(one, 3 | 5)),
+            4 => member_of.iter().any(|one| matches!(one, 4 | 6)),
+            other => member_of.contains(&other),
+        };
+        let wanted = !bans.contains(&peer) && grants.iter().any(|(subject, scope, until)| {
+            belongs(*subject)
+                && (*scope == 0 || *scope == action)
+                && until.is_none_or(|end| now < end)
+        });
+        prop_assert_eq!(explained.decision.is_allowed(), wanted);
+        let allows = |finding: &Finding| finding.outcome == Outcome::Allows;
+        let some_rule_allows = explained.findings.iter().any(allows);
+        prop_assert_eq!(some_rule_allows && !bans.contains(&peer), wanted);
+        prop_assert!(!explained.to_string().is_empty());
+    }
+}
+
+/// 0: anyone; 1 and 2: devices; 3 and 4: CAs; 5 and 6: a group of the same name in each.
+fn subject_of(number: u8) -> Subject {
+    let ca = |digit: &str| digit.repeat(64).parse().unwrap();
+    let group = |authority| Subject::Group {
+        authority,
+        group: "admins".parse().unwrap(),
+    };
+    match number {
+        0 => Subject::Anyone,
+        1 | 2 => Subject::Peer(id(number)),
+        3 => Subject::Authority(ca("a")),
+        4 => Subject::Authority(ca("b")),
+        5 => group(ca("a")),
+        _ => group(ca("b")),
     }
 }

@@ -185,9 +185,9 @@ fn a_file_says_who_may_what() {
 #[test]
 fn the_tests_in_a_file_are_run() {
     let policy = try_parse(WHOLE).unwrap();
-    assert_eq!(policy.trials().len(), 3);
-    assert_eq!(policy.run_trials(now()), []);
-    let failed = policy.run_trials(now() + 365 * DAY);
+    assert_eq!(policy.tests().len(), 3);
+    assert_eq!(policy.run_tests(now()), []);
+    let failed = policy.run_tests(now() + 365 * DAY);
     let failed: Vec<_> = failed.iter().map(ToString::to_string).collect();
     let wanted = format!(
         "test \"ssh for laptop\" (line 30): {}… dnc.target 127.0.0.1:22: expected allow, but it \
@@ -196,7 +196,7 @@ fn the_tests_in_a_file_are_run() {
     );
     assert_eq!(failed, [wanted]);
     let wrong = parse("[[test]]\npeer = \"laptop\"\naction = \"chat\"\nexpect = \"allow\"\n");
-    let failed = wrong.run_trials(now());
+    let failed = wrong.run_tests(now());
     assert_eq!(failed.len(), 1);
     assert!(
         failed[0].to_string().starts_with("the test in line 2: "),
@@ -582,8 +582,8 @@ fn the_examples_in_the_book_are_policies_and_pass_their_own_tests() {
     for block in blocks {
         let text = block.split("```").next().unwrap();
         let policy = try_parse(text).unwrap_or_else(|error| panic!("{}", chain(&error)));
-        assert!(!policy.trials().is_empty());
-        assert_eq!(policy.run_trials(now()), []);
+        assert!(!policy.tests().is_empty());
+        assert_eq!(policy.run_tests(now()), []);
     }
 }
 

@@ -289,3 +289,25 @@ fn a_path_that_turns_out_to_be_relayed_is_left_for_a_direct_one() {
     paths.set_kind(path(1), PathKind::Relayed);
     assert_eq!(used(&mut paths), [(2, Reason::Better)]);
 }
+
+#[test]
+fn who_follows_leaves_the_choice_within_a_class_to_the_peer() {
+    let now = Instant::now();
+    let mut paths = Paths::following();
+    paths.on_works(now, path(1), PathKind::Relayed, ms(50));
+    paths.on_works(now, path(2), PathKind::Relayed, ms(5));
+    assert_eq!(used(&mut paths), [(1, Reason::First)]);
+    paths.on_peer_uses(path(2));
+    assert_eq!(used(&mut paths), [(2, Reason::PeerMoved)]);
+    paths.on_works(now, path(3), PathKind::Direct, ms(90));
+    assert_eq!(used(&mut paths), [(3, Reason::Better)]);
+    // Direct before relayed, whatever the peer does for the moment; unknown paths are not followed.
+    paths.on_peer_uses(path(2));
+    paths.on_peer_uses(path(9));
+    assert_eq!(used(&mut paths), []);
+    let mut chooses = Paths::default();
+    chooses.on_works(now, path(1), PathKind::Relayed, ms(50));
+    chooses.on_works(now, path(2), PathKind::Relayed, ms(49));
+    chooses.on_peer_uses(path(2));
+    assert_eq!(used(&mut chooses), [(1, Reason::First)]);
+}

@@ -160,6 +160,13 @@ impl Allocation {
         &self.relayed
     }
 
+    /// Whether the server may be dead: half a second after it was first asked whether it lives, it
+    /// has not answered. Who looks for a relay then looks for another.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        self.state == State::Ready && self.liveness.is_doubtful()
+    }
+
     /// Whether it ended: failed or closed. It then does nothing more.
     #[must_use]
     pub fn is_ended(&self) -> bool {

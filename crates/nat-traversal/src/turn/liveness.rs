@@ -46,6 +46,11 @@ impl Liveness {
         self.sent.get_or_insert(now);
     }
 
+    /// Whether it left a question and its repetition without an answer.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.asked.is_some_and(|(_, times)| times >= 2)
+    }
+
     pub(super) fn due(&self) -> Instant {
         match self.asked {
             Some((first, times)) => first + REPEATS.get(times - 1).copied().unwrap_or(GIVE_UP),
@@ -104,6 +109,20 @@ mod tests {
         liveness.on_sent(begin + Duration::from_millis(900));
         let found = run(liveness, begin);
         assert_eq!(found, (vec![1000, 1500, 2500, 3500], 4500));
+    }
+
+    #[test]
+    fn a_server_that_did_not_answer_twice_is_doubtful_until_it_does() {
+        let begin = Instant::now();
+        let mut liveness = Liveness::new(begin);
+        liveness.on_sent(begin);
+        assert_eq!(liveness.handle_timeout(begin + SILENCE), Due::Ask);
+        assert!(!liveness.is_doubtful());
+        let again = begin + SILENCE + Duration::from_millis(500);
+        assert_eq!(liveness.handle_timeout(again), Due::Ask);
+        assert!(liveness.is_doubtful());
+        liveness.on_heard(again);
+        assert!(!liveness.is_doubtful());
     }
 
     #[test]

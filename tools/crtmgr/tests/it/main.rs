@@ -102,7 +102,9 @@ fn the_first_use_of_id_makes_the_identity() {
 fn garbage_in_the_key_file_is_exit_5_and_one_line() {
     let place = Place::new();
     fs::create_dir(place.home()).unwrap();
-    fs::write(place.home().join("identity.pem"), "hello").unwrap();
+    let key = place.home().join("identity.pem");
+    fs::write(&key, "hello").unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     let ended = place.run(&["id"]);
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(5), ""));
     assert!(

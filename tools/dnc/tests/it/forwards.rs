@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::thread;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::place::{Device, Running, ask, closed_port, late_answerer, noise};
@@ -144,4 +145,59 @@ fn a_forward_that_cannot_start_says_why() {
         ),
     );
     assert_eq!(stranger.run(&["-L", "0:127.0.0.1:1", &peer]).code, Some(4));
+}
+
+#[test]
+fn forwards_of_all_kinds_share_one_process_and_one_connection() {
+    let (a, b) = (Device::new(), Device::new());
+    let (one, two) = (late_answerer(1), late_answerer(2));
+    let (server, peer) = a.listen(&[
+        "-vv",
+        "--allow",
+        b.id(),
+        "--allow-target",
+        "127.0.0.1:*",
+        "--allow-bind",
+        "127.0.0.1:*",
+    ]);
+    let (first, second) = (format!("0:{one}"), format!("0:{two}"));
+    let running = b.start(&[
+        "--json", "-L", &first, "-L", &second, "-R", &second, "-D", "0", &peer,
+    ]);
+    let address = |part: &str| -> SocketAddr {
+        let line = running.next_line_with(part);
+        let words = line.strip_prefix("dnc: ").unwrap();
+        words.split(' ').next().unwrap().parse().unwrap()
+    };
+    let far = address(" here");
+    let near = [address(" behind "), address(" behind ")];
+    let socks = address("SOCKS5");
+    for _ in 0..3 {
+        assert_eq!(ask(near[0], b"q").unwrap(), b"Q");
+        assert_eq!(ask(near[1], b"q").unwrap(), b"QQ");
+        assert_eq!(ask(far, b"q").unwrap(), b"QQ");
+        let mut stream = TcpStream::connect(socks).unwrap();
+        let mut request = vec![5, 1, 0, 5, 1, 0, 1, 127, 0, 0, 1];
+        request.extend(one.port().to_be_bytes());
+        stream.write_all(&request).unwrap();
+        stream.read_exact(&mut [0; 12]).unwrap();
+        stream.write_all(b"q").unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        assert_eq!(answer, b"Q");
+    }
+    running.signal(Signal::TERM);
+    let ended = running.end();
+    assert_eq!(ended.code, Some(143));
+    let events = ended.text().lines();
+    let events = events.map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let directions: Vec<String> = events
+        .filter(|event| event["event"] == "forwarding")
+        .map(|event| event["direction"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(directions, ["reverse", "local", "local", "socks"]);
+    server.signal(Signal::TERM);
+    let said = server.end().stderr;
+    assert_eq!(said.matches(": connected peer=").count(), 1, "{said}");
 }

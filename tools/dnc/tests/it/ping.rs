@@ -70,7 +70,7 @@ fn a_ping_without_a_count_ends_well_by_ctrl_c() {
     let (a, b) = (Device::new(), Device::new());
     let (_listener, peer) = a.listen(&["--allow", b.id()]);
     let mut running = b.start(&["ping", "--interval", "0.05", &peer]);
-    running.await_word("2: ");
+    running.await_word("\n2: ");
     running.signal(Signal::INT);
     let ended = running.end();
     ended.assert_done();
@@ -112,7 +112,7 @@ fn a_peer_that_goes_and_comes_again_is_pinged_again() {
     let (listener, peer) = a.listen(&["--allow", b.id()]);
     let address = peer.split_once('@').unwrap().1;
     let mut running = b.start(&["ping", "--interval", "0.2", &peer]);
-    running.await_word("1: ");
+    running.await_word("\n1: ");
     listener.signal(Signal::TERM);
     running.await_word(": no answer");
     listener.end();

@@ -7,7 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use dhtnet::identity::policy::{Grant, Policy, Subject};
-use dhtnet::{ChannelRequest, ConnectError, ConnectOptions, DeviceKey, Node};
+use dhtnet::{
+    ChannelRequest, ConnectError, ConnectOptions, DeclineCode, DeviceKey, Node, PeerAddress,
+};
 use rustix::process::Signal;
 
 use crate::place::{Device, ask, closed_port, late_answerer, noise};
@@ -159,18 +161,50 @@ fn datagrams_and_unix_sockets_lead_back_too() {
     assert_eq!(answer, "Q");
 }
 
+/// Node of the library that may do everything to `b`, at 127.0.0.1.
+async fn node(seed: u8, b: &Device) -> Node {
+    let id = b.id().parse().unwrap();
+    let policy = Policy::builder().grant(Subject::Peer(id), Grant::everything());
+    let node = Node::builder(DeviceKey::from_seed(&[seed; 32]))
+        .bind("127.0.0.1:0".parse().unwrap())
+        .mdns(false)
+        .policy(policy.build());
+    node.build().await.unwrap()
+}
+
+#[tokio::test]
+async fn one_place_past_the_bound_is_declined_until_one_is_given_back() {
+    let server = Device::new();
+    let client = node(8, &server).await;
+    let (_server, peer) = server.listen(&[
+        "--allow",
+        &client.id().to_string(),
+        "--allow-bind",
+        "127.7.0.0/16:4242",
+    ]);
+    let peer: PeerAddress = peer.parse().unwrap();
+    let ask = async |number: u16| {
+        let place = format!("127.7.{}.{}:4242", number >> 8, number & 0xff);
+        let request = ChannelRequest::stream("dnc.bind").metadata(place);
+        client.connect(&peer, request).await
+    };
+    let mut held = Vec::new();
+    for number in 0..256 {
+        held.push(ask(number).await.unwrap());
+    }
+    let Err(ConnectError::Declined { reason, .. }) = ask(256).await else {
+        panic!("one place too many");
+    };
+    assert_eq!(reason.code(), DeclineCode::Busy);
+    held.pop();
+    while ask(256).await.is_err() {}
+}
+
 /// A peer that was asked to listen may hand on what comes to that place, and reach nothing else.
 #[tokio::test]
 async fn a_peer_cannot_reach_what_was_not_led_to_it() {
     let b = Device::new();
-    let key = DeviceKey::from_seed(&[7; 32]);
-    let id = b.id().parse().unwrap();
-    let policy = Policy::builder().grant(Subject::Peer(id), Grant::everything());
-    let a = Node::builder(key)
-        .bind("127.0.0.1:0".parse().unwrap())
-        .mdns(false)
-        .policy(policy.build());
-    let a = a.build().await.unwrap();
+    let a = node(7, &b).await;
     let mut listener = a.listen("dnc.bind").unwrap();
     let peer = format!("{}@{}", a.id(), a.local_addresses()[0]);
     let target = late_answerer(1);

@@ -1,6 +1,7 @@
 //! Wrong usage and configuration: exit code 2, one line, and nothing is started.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use crate::place::{Device, Running, some_id};
@@ -95,6 +96,7 @@ fn a_bad_value_in_the_environment_names_its_variable() {
 fn a_damaged_key_is_exit_code_5() {
     let b = Device::new();
     fs::write(b.path("identity.pem"), "-----BEGIN NOTHING-----").unwrap();
+    fs::set_permissions(b.path("identity.pem"), fs::Permissions::from_mode(0o600)).unwrap();
     let ended = b.run(&["-la"]);
     assert_eq!(
         (ended.code, ended.stdout.len()),

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use dhtnet_nat_traversal::check::{Incoming, Keys, Nomination, Way, tagged};
 use dhtnet_nat_traversal::offer::Credentials;
 use dhtnet_nat_traversal::path::{self, Event, Load, PathId, Reason};
+use dhtnet_nat_traversal::punch::Role;
 use dhtnet_nat_traversal::stun::TransactionId;
 use rand_chacha::ChaCha20Rng;
 
@@ -69,15 +70,18 @@ const SEARCH_EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct CheckKeys {
     keys: Keys,
     tag: u32,
+    role: Role,
 }
 
 impl CheckKeys {
-    pub(crate) fn new(own: &Credentials, peer: &Credentials) -> Self {
+    /// The controlling side chooses among paths that are alike.
+    pub(crate) fn new(own: &Credentials, peer: &Credentials, role: Role) -> Self {
         let mut keys = Keys::new(own);
         keys.set_peer(peer);
         Self {
             keys,
             tag: own.tag(),
+            role,
         }
     }
 }
@@ -120,9 +124,13 @@ pub(super) struct Live {
 
 impl Live {
     pub(super) fn new(now: Instant, check: CheckKeys, current: Route, others: &[Route]) -> Self {
+        let machine = match check.role {
+            Role::Controlling => path::Paths::default(),
+            Role::Controlled => path::Paths::following(),
+        };
         let mut live = Self {
             check,
-            machine: path::Paths::default(),
+            machine,
             known: vec![current.path],
             current: current.path,
             reason: (Reason::First, now),
@@ -148,8 +156,13 @@ impl Live {
             live.add(now, *other);
         }
         if current.kind == PathKind::Relayed {
-            // The other side learns from the check that there is a relay between.
-            live.to_ask.push_back(current.path.id());
+            // The other side learns from a check that there is a relay between, as soon as its
+            // handshake is done too.
+            live.trials.push_back(Trial {
+                route: current,
+                tries: 0,
+                due: now,
+            });
         }
         live
     }
@@ -159,8 +172,11 @@ impl Live {
         match route.round_trip {
             Some(round_trip) => {
                 self.remember(route.path);
-                self.machine
-                    .on_works(now, route.path.id(), route.kind, round_trip);
+                let id = route.path.id();
+                self.machine.on_works(now, id, route.kind, round_trip);
+                if route.kind == PathKind::Relayed {
+                    self.machine.set_kind(id, route.kind);
+                }
                 self.settle(now);
             }
             None => {
@@ -266,6 +282,7 @@ impl Live {
             return;
         }
         self.machine.on_received(now, id);
+        self.machine.on_peer_uses(id);
         let silent = now.saturating_duration_since(self.heard) > FOLLOW_AFTER;
         if silent && !self.current.is_same_path(&from) {
             self.machine.on_peer_moved(now, id);
@@ -326,13 +343,13 @@ impl Live {
         }
         let round_trip = now.saturating_duration_since(at);
         self.remember(from);
+        let tried = |trial: &Trial| trial.route.path.is_same_path(&from);
+        let trial = self.trials.iter().position(tried);
+        let trial = trial.and_then(|at| self.trials.remove(at));
         if self.works(&from) {
             self.machine.on_round_trip(now, path, round_trip);
             return;
         }
-        let tried = |trial: &Trial| trial.route.path.is_same_path(&from);
-        let trial = self.trials.iter().position(tried);
-        let trial = trial.and_then(|at| self.trials.remove(at));
         let kind = trial.map_or(Route::untried(from).kind, |trial| trial.route.kind);
         self.hopes.retain(|hope| !hope.path.is_same_path(&from));
         self.machine.on_works(now, path, kind, round_trip);

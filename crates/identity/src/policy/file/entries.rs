@@ -14,7 +14,7 @@ use crate::certificate::CertificateName;
 use crate::device_id::DeviceId;
 use crate::peer_address::{Alias, PeerArgument, shorten};
 use crate::policy::{
-    Grant, OwnedAction, Permission, Policy, PolicyBuilder, Subject, Trial, Verdict,
+    Grant, OwnedAction, Permission, Policy, PolicyBuilder, PolicyTest, Subject, Verdict,
 };
 
 const VERSION: &str = "version";
@@ -219,7 +219,7 @@ impl Reading<'_> {
             ("deny", _) => Verdict::Deny,
             (_, place) => return Err(PolicyFault::Expect.in_key(EXPECT, place)),
         };
-        let trial = Trial {
+        let test = PolicyTest {
             name,
             peer,
             member_of,
@@ -228,7 +228,7 @@ impl Reading<'_> {
             expected,
         };
         let builder = std::mem::take(&mut self.builder);
-        self.builder = builder.trial(trial);
+        self.builder = builder.test(test);
         Ok(())
     }
 

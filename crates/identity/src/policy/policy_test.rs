@@ -1,15 +1,16 @@
 //! The policy's own tests: what it should say, checked by what it says.
 
 use std::fmt;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::credentials::Membership;
 use super::{Credentials, Decision, OwnedAction, Policy, Subject, Verdict};
+use crate::certificate::times;
 use crate::device_id::DeviceId;
 
 /// A question and the answer that is expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trial {
+pub struct PolicyTest {
     /// How it is called when it fails.
     pub name: String,
     /// Who asks.
@@ -24,30 +25,30 @@ pub struct Trial {
     pub expected: Verdict,
 }
 
-/// A [`Trial`] with another answer than was expected.
+/// A [`PolicyTest`] with another answer than was expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TrialFailure {
-    /// The trial.
-    pub trial: Trial,
+pub struct PolicyTestFailure {
+    /// The test.
+    pub test: PolicyTest,
     /// What the policy says.
     pub decision: Decision,
 }
 
 impl Policy {
     /// The tests in this policy.
-    pub fn trials(&self) -> &[Trial] {
-        &self.trials
+    pub fn tests(&self) -> &[PolicyTest] {
+        &self.tests
     }
 
     /// Runs the tests in this policy; `now` is for those that name no time. No failure means that
     /// all passed.
-    pub fn run_trials(&self, now: SystemTime) -> Vec<TrialFailure> {
-        let failed = self.trials.iter().filter_map(|trial| {
-            let now = trial.at.unwrap_or(now);
-            let credentials = supposed(trial.peer, &trial.member_of);
-            let decision = self.decide(&credentials, &trial.action.as_action(), now);
-            (decision.verdict != trial.expected).then(|| TrialFailure {
-                trial: trial.clone(),
+    pub fn run_tests(&self, now: SystemTime) -> Vec<PolicyTestFailure> {
+        let failed = self.tests.iter().filter_map(|test| {
+            let now = test.at.unwrap_or(now);
+            let credentials = supposed(test.peer, &test.member_of);
+            let decision = self.decide(&credentials, &test.action.as_action(), now);
+            (decision.verdict != test.expected).then(|| PolicyTestFailure {
+                test: test.clone(),
                 decision,
             })
         });
@@ -57,7 +58,7 @@ impl Policy {
 
 /// Credentials that nobody showed: for questions, never for a peer.
 pub(super) fn supposed(peer: DeviceId, member_of: &[Subject]) -> Credentials {
-    let end = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(253_402_300_799);
+    let end = SystemTime::UNIX_EPOCH + Duration::from_secs(times::MAX_SECONDS);
     let member = |(authority, groups)| Membership {
         authority,
         groups,
@@ -75,16 +76,16 @@ pub(super) fn supposed(peer: DeviceId, member_of: &[Subject]) -> Credentials {
     credentials
 }
 
-impl fmt::Display for TrialFailure {
+impl fmt::Display for PolicyTestFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let trial = &self.trial;
+        let test = &self.test;
         write!(
             f,
             "{}: {}… {}: expected {}, but it is {}",
-            trial.name,
-            trial.peer.short(),
-            trial.action,
-            trial.expected,
+            test.name,
+            test.peer.short(),
+            test.action,
+            test.expected,
             self.decision
         )
     }
