@@ -26,15 +26,21 @@ fn flowing(pair: &Pair) -> (Process, Process) {
 }
 
 #[test]
-fn a_killed_listener_ends_the_client_with_one_line() {
-    let name = "a_killed_listener_ends_the_client_with_one_line";
+fn a_killed_listener_ends_the_client_which_says_that_it_is_silent_and_then_lost() {
+    let name = "a_killed_listener_ends_the_client_which_says_that_it_is_silent_and_then_lost";
     let Some(pair) = pair(name, Families::Both) else {
         return;
     };
     let (client, mut server) = flowing(&pair);
     server.kill();
     let finished = client.finish(VANISHED_LIMIT).unwrap();
-    assert_failed(&finished, 1, &["lost|gone|closed|timed out"]);
+    assert_eq!(finished.code(), Some(1), "{}", finished.stderr);
+    let lines: Vec<&str> = finished.stderr.lines().collect();
+    let [silent, lost] = lines[..] else {
+        panic!("more or less than two lines: {}", finished.stderr);
+    };
+    assert_words(silent, &["is silent; looking for another path"]);
+    assert_words(lost, &["lost|gone|closed|timed out"]);
     pair.assert_no_process_left();
 }
 

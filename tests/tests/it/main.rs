@@ -5,6 +5,8 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 
+mod crtmgr_passphrase;
+mod crtmgr_setup;
 mod dht_crowd;
 mod dht_interop;
 mod dht_listen;

@@ -382,3 +382,38 @@ fn the_second_relay_is_taken_where_the_first_is_silent() {
     assert!(told, "{}", caller.stderr);
     assert_talked(&caller, listener);
 }
+
+#[test]
+fn a_ping_shows_the_relay_and_fails_when_the_path_has_to_be_direct() {
+    let name = "a_ping_shows_the_relay_and_fails_when_the_path_has_to_be_direct";
+    let Some((street, server)) = with_server(name, HARD, PORT) else {
+        return;
+    };
+    let turn = server.uri();
+    let _listener = listen(&street, &["--turn", &turn]);
+    let ping = |more: &[&str]| {
+        let ping = street
+            .caller
+            .dnc()
+            .env("DHTNET_TURN_PASSWORD", PASSWORD)
+            .args(["ping", "--turn", &turn, "--no-mdns", "--no-portmap"])
+            .args(["--bootstrap", &street.entry, "-w", "20"])
+            .args(["-c", "3", "--interval", "0.3", street.listener.id()])
+            .args(more);
+        ping.start().unwrap().finish(LIMIT).unwrap()
+    };
+    let pinged = ping(&[]);
+    assert_eq!(pinged.code(), Some(0), "{}", pinged.stderr);
+    let text = pinged.text();
+    assert!(
+        text.contains("3: ") && text.contains(" ms via relayed "),
+        "{text}"
+    );
+    let pinged = ping(&["--until-direct"]);
+    assert_eq!(pinged.code(), Some(1), "{}", pinged.stderr);
+    assert!(
+        pinged.stderr.contains(" is not direct: it is relayed "),
+        "{}",
+        pinged.stderr
+    );
+}

@@ -43,6 +43,16 @@ pub struct HomeFlags {
         global = true
     )]
     pub configuration: Option<PathBuf>,
+
+    /// File whose first line is the passphrase of keys that have one, readable by its owner alone
+    /// [default: $DHTNET_PASSPHRASE, else the terminal is asked]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "DHTNET_PASSPHRASE_FILE",
+        global = true
+    )]
+    pub passphrase_file: Option<PathBuf>,
 }
 
 /// How the network is used.

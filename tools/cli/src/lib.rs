@@ -24,6 +24,7 @@ pub mod node;
 pub mod open_files;
 pub mod own_identity;
 pub mod pages;
+pub mod passphrase;
 mod peer;
 pub mod process;
 mod shutdown;

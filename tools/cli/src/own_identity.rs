@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use dhtnet_identity::contacts::Contacts;
+use dhtnet_identity::device_key::KeyPemError;
 use dhtnet_identity::key_file::{self, KeyFileError};
 use dhtnet_identity::{DeviceKey, PeerAddress, PeerArgument};
 use zeroize::Zeroizing;
@@ -75,10 +76,23 @@ impl HomeFlags {
     /// Exit code 5 if the file cannot be read, can be read by others, or holds no key.
     pub fn load_key(&self, home: &Home) -> Result<Option<DeviceKey>, Failure> {
         let path = self.identity_path(home);
-        match key_file::load(&path) {
+        let loaded = match key_file::load(&path) {
+            Err(KeyFileError::Garbage {
+                source: KeyPemError::Encrypted,
+                ..
+            }) => key_file::load_protected(&path, &self.passphrase_of(&path)?),
+            loaded => loaded,
+        };
+        match loaded {
             Ok(key) => Ok(Some(key)),
             Err(KeyFileError::NotFound { .. }) => Ok(None),
             Err(error @ KeyFileError::WidePermissions { .. }) => Err(identity_failure(&error)),
+            Err(
+                error @ KeyFileError::Garbage {
+                    source: KeyPemError::WrongPassphrase,
+                    ..
+                },
+            ) => Err(identity_failure(&error)),
             Err(error) => Err(identity_failure(&error)
                 .advise("restore the file from a backup, or move it away to get a new identity")),
         }

@@ -8,13 +8,8 @@ use dhtnet_identity::contacts::AddContactError;
 use dhtnet_identity::{Alias, Contacts, PeerAddress};
 use serde_json::{Value, json};
 
+use crate::answer::Answer;
 use crate::flags::PeerCommand;
-
-/// What a command found or changed, in both of its printed forms.
-pub(crate) struct Answer {
-    pub(crate) text: String,
-    pub(crate) json: Value,
-}
 
 /// Runs one command on the book of `home`.
 pub(crate) fn run(command: &PeerCommand, home: &Home, talk: &Talk) -> Result<Answer, Failure> {
@@ -43,10 +38,7 @@ pub(crate) fn run(command: &PeerCommand, home: &Home, talk: &Talk) -> Result<Ans
             save(&contacts, home)?;
             talk.note(format_args!("{from} is now called {to}"));
             let json = json!({ "from": from.to_string(), "to": to.to_string() });
-            Ok(Answer {
-                text: String::new(),
-                json,
-            })
+            Ok(Answer::change(json))
         }
     }
 }
@@ -101,7 +93,7 @@ fn list(contacts: &Contacts, talk: &Talk) -> Answer {
         .map(|(name, _)| name.to_string().len())
         .max()
         .unwrap_or(0);
-    let text = contacts
+    let text: String = contacts
         .iter()
         .map(|(name, address)| format!("{:width$}  {address}\n", name.to_string()))
         .collect();
@@ -109,17 +101,13 @@ fn list(contacts: &Contacts, talk: &Talk) -> Answer {
         .iter()
         .map(|(name, address)| entry_json(name, address))
         .collect();
-    Answer { text, json }
+    Answer::new(text, json)
 }
 
 fn entry_json(name: &Alias, address: &PeerAddress) -> Value {
     json!({ "name": name.to_string(), "id": address.id.to_string(), "hints": address.hints })
 }
 
-/// Changes say nothing on stdout unless JSON was asked for.
 fn changed(name: &Alias, address: &PeerAddress) -> Answer {
-    Answer {
-        text: String::new(),
-        json: entry_json(name, address),
-    }
+    Answer::change(entry_json(name, address))
 }

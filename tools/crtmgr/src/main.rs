@@ -1,4 +1,4 @@
-//! `crtmgr`: keys and contacts of a device.
+//! `crtmgr`: keys, certificates, contacts and policy of a device.
 
 fn main() {
     dhtnet_cli::process::start("crtmgr", crtmgr::run)

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// Without any answer for so long after the first question, datagrams count as blocked: a node
-/// across the world answers in a third of it, and one lost question has been sent again.
-pub(crate) const BLOCKED_AFTER: Duration = Duration::from_millis(1_500);
+/// across the world answers in half of it, and several are asked. Who is wrong has asked a few
+/// relays by TCP in vain.
+pub(crate) const BLOCKED_AFTER: Duration = Duration::from_millis(800);
 
 /// What is known of it.
 #[derive(Debug, Default)]

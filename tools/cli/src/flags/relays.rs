@@ -20,7 +20,8 @@ pub struct RelayFlags {
         long,
         value_name = "URI",
         env = "DHTNET_TURN",
-        value_delimiter = ' '
+        value_delimiter = ' ',
+        global = true
     )]
     pub turn: Vec<TurnArgument>,
 
@@ -30,12 +31,13 @@ pub struct RelayFlags {
                 [default: the variable DHTNET_TURN_PASSWORD]",
         long,
         value_name = "FILE",
-        env = "DHTNET_TURN_PASSWORD_FILE"
+        env = "DHTNET_TURN_PASSWORD_FILE",
+        global = true
     )]
     pub turn_password_file: Option<PathBuf>,
 
     /// Certificates, in PEM, of authorities to trust for turns: beside the system's
-    #[arg(long, value_name = "FILE", env = "DHTNET_TURN_CA_FILE")]
+    #[arg(long, value_name = "FILE", env = "DHTNET_TURN_CA_FILE", global = true)]
     pub turn_ca_file: Option<PathBuf>,
 
     /// STUN server to ask for this device's outer address, repeatable; nodes of the DHT tell it too
@@ -43,12 +45,19 @@ pub struct RelayFlags {
         long,
         value_name = "HOST:PORT",
         env = "DHTNET_STUN",
-        value_delimiter = ' '
+        value_delimiter = ' ',
+        global = true
     )]
     pub stun: Vec<HostPort>,
 
     /// Which paths to use
-    #[arg(long, value_name = "KIND", env = "DHTNET_PATH", default_value = "any")]
+    #[arg(
+        long,
+        value_name = "KIND",
+        env = "DHTNET_PATH",
+        default_value = "any",
+        global = true
+    )]
     pub path: PathArgument,
 }
 

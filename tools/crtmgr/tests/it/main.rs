@@ -2,10 +2,17 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod authority;
+mod identities;
+mod policy;
+mod setup;
+mod terminal;
+
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 /// A fresh home, not yet made.
 struct Place(tempfile::TempDir);
@@ -26,13 +33,58 @@ impl Place {
         self.0.path().join("home")
     }
 
-    fn run(&self, words: &[&str]) -> Ended {
-        let output = Command::new(env!("CARGO_BIN_EXE_crtmgr"))
+    /// A path beside the home.
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        fs::write(self.path(name), text).unwrap();
+        self.path(name)
+    }
+
+    /// A file that its owner alone may read.
+    fn write_private(&self, name: &str, text: &str) -> String {
+        let path = self.write(name, text);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_crtmgr"));
+        command
             .args(words)
             .env_clear()
             .env("DHTNET_HOME", self.home())
-            .output()
+            .env("HOME", self.0.path())
+            .current_dir(self.0.path());
+        command
+    }
+
+    fn run(&self, words: &[&str]) -> Ended {
+        self.ended(self.command(words))
+    }
+
+    /// With these lines on stdin.
+    fn run_with(&self, words: &[&str], stdin: &str) -> Ended {
+        let mut child = self
+            .command(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
             .unwrap();
+        // A tool that reads nothing may have ended already.
+        let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
+        self.of(child.wait_with_output().unwrap())
+    }
+
+    fn ended(&self, mut command: Command) -> Ended {
+        self.of(command.stdin(Stdio::null()).output().unwrap())
+    }
+
+    #[allow(clippy::needless_pass_by_value)] // It is used up.
+    fn of(&self, output: std::process::Output) -> Ended {
         Ended {
             code: output.status.code(),
             stdout: String::from_utf8(output.stdout).unwrap(),
@@ -41,6 +93,64 @@ impl Place {
                 .replace(self.0.path().to_str().unwrap(), "TMP"),
         }
     }
+
+    /// Runs what has to succeed, and gives its stdout without the line end.
+    #[track_caller]
+    fn good(&self, words: &[&str]) -> String {
+        let ended = self.run(words);
+        assert_eq!(ended.code, Some(0), "{words:?}: {}", ended.stderr);
+        ended.stdout.trim_end().to_owned()
+    }
+
+    /// Runs what has to fail with `code`, one line, and nothing on stdout; gives the line.
+    #[track_caller]
+    fn bad(&self, code: i32, words: &[&str]) -> String {
+        let ended = self.run(words);
+        assert_eq!(ended.code, Some(code), "{words:?}: {}", ended.stderr);
+        assert_eq!(ended.stdout, "", "{words:?}");
+        assert_eq!(
+            ended.stderr.lines().count(),
+            1,
+            "{words:?}: {}",
+            ended.stderr
+        );
+        ended.stderr.trim_end().to_owned()
+    }
+
+    #[track_caller]
+    fn json(&self, words: &[&str]) -> serde_json::Value {
+        serde_json::from_str(&self.good(&[words, &["--json"]].concat())).unwrap()
+    }
+}
+
+/// Whether a program is there; if not, says that `test` is skipped, past the test runner's capture
+/// and to who counts them.
+fn is_there(program: &str, test: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if std::env::split_paths(&path).any(|folder| folder.join(program).is_file()) {
+        return true;
+    }
+    let line = format!("SKIPPED: {test}: there is no {program} command\n");
+    std::io::stdout().write_all(line.as_bytes()).unwrap();
+    if let Some(log) = std::env::var_os("DHTNET_SKIP_LOG") {
+        let file = fs::File::options().create(true).append(true).open(log);
+        file.unwrap().write_all(line.as_bytes()).unwrap();
+    }
+    false
+}
+
+/// Runs openssl, which has to be there, and gives its success with all that it said.
+fn openssl(words: &[&str]) -> (bool, String) {
+    let output = Command::new("openssl").args(words).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
+fn mode(path: impl AsRef<Path>) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
 #[test]
@@ -66,7 +176,6 @@ fn init_prints_the_id_and_id_prints_it_again() {
         place.run(&["peer", "list"]).stdout,
         format!("laptop  {id}\n")
     );
-    let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(place.home()), 0o700);
     assert_eq!(mode(place.home().join("identity.pem")), 0o600);
     assert_eq!(mode(place.home().join("contacts.toml")), 0o600);
