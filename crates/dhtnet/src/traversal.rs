@@ -10,6 +10,7 @@ mod stun_servers;
 mod updates;
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -39,6 +40,10 @@ const MAX_OFFER_RETRY: Duration = Duration::from_secs(4);
 
 /// The first time.
 const OFFER_RETRY: Duration = Duration::from_millis(500);
+
+/// Time without an answer after which a caller listens for it anew and leaves its offer again; then
+/// twice as long each time.
+const LISTEN_ANEW: Duration = Duration::from_secs(2);
 
 /// Time without an answer after which a caller knocks as well. An answer by push takes less than a
 /// second.
@@ -163,7 +168,8 @@ impl Parts {
                 knock(self.signaller.dht(), &peer).await;
             }
         };
-        let conversation = async { tokio::join!(send, receive, knock) };
+        let insist = self.insist(id, peer);
+        let conversation = async { tokio::join!(send, receive, knock, insist) };
         tokio::select! {
             _ = conversation => {}
             () = call.over() => {}
@@ -175,7 +181,8 @@ impl Parts {
     async fn await_answers(&self, peer: DeviceId, id: SessionId, place: dhtnet_dht_core::Id) {
         loop {
             match self.signaller.receive(place, ANSWER).await {
-                Ok(mut answers) => {
+                Ok(answers) => {
+                    let mut answers = pin!(answers.take_until(self.patience(id)));
                     while let Some(Signal { sender, message }) = answers.next().await {
                         match Offer::decode(&message) {
                             Ok(answer) if sender == peer => {
@@ -195,6 +202,33 @@ impl Parts {
                 }
             }
             tokio::time::sleep(OFFER_RETRY).await;
+        }
+    }
+
+    /// As long as one listens for an answer before listening anew: a message that was pushed and
+    /// lost still lies there. For ever once the call was answered.
+    async fn patience(&self, id: SessionId) {
+        tokio::time::sleep(LISTEN_ANEW).await;
+        if self.sessions.is_answered(id) {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Leaves the offer again while nobody answers: the push of it may have been lost.
+    async fn insist(&self, id: SessionId, peer: DeviceId) {
+        let mut wait = LISTEN_ANEW;
+        loop {
+            tokio::time::sleep(wait).await;
+            wait *= 2;
+            if self.sessions.is_answered(id) {
+                return;
+            }
+            let Some(offer) = self.sessions.offer(id, Wish::Update) else {
+                return;
+            };
+            tracing::debug!(peer = %peer.short(), "calling once more");
+            let place = (offers_to(&peer), OFFER);
+            self.send(place, peer, offer.encode(), self.rng()).await;
         }
     }
 
