@@ -244,7 +244,7 @@ fn node(
     };
     let mut node = command(&host, tools, settings)?.arg("run");
     if number == 0 {
-        let rates = ["--relay-rate", "10gbit", "--relay-total-rate", "10gbit"];
+        let rates = ["--relay-rate", "10G", "--relay-total-rate", "10G"];
         node = node.arg("--relay").args(rates);
     }
     Ok((node.start()?, host))
