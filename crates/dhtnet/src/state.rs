@@ -182,7 +182,7 @@ impl State {
             Change::Use(path, reason) => {
                 let path = PathReport::bare(&path, kind);
                 let reason = PathReason::of(reason);
-                tracing::info!(peer = %peer.short(), to = %path.remote, kind = path.kind.as_str(), why = reason.as_str(), "another path");
+                tracing::debug!(peer = %peer.short(), to = %path.remote, kind = path.kind.as_str(), why = reason.as_str(), "another path");
                 PathEvent::Changed { path, reason }
             }
             Change::Lost => {

@@ -120,7 +120,7 @@ impl Place {
             .dnc()
             .lifetime(LIMIT)
             .env("DHTNET_TURN_PASSWORD", PASSWORD)
-            .args(["-v", "--no-mdns", "--no-portmap", "--bootstrap", &entry])
+            .args(["-vv", "--no-mdns", "--no-portmap", "--bootstrap", &entry])
     }
 
     /// Starts a transfer of `size` bytes from the caller to the listener.
@@ -129,7 +129,7 @@ impl Place {
         let (sent, arrived): (PathBuf, PathBuf) = (folder.join("sent"), folder.join("arrived"));
         write_file(&sent, size, 7)?;
         let listener = Self::dnc(&self.listener)
-            .args(["-vv", "-l", "--allow", self.caller.id()])
+            .args(["-l", "--allow", self.caller.id()])
             .args(words)
             .stdout_file(&arrived);
         let mut listener = self.listener.listen(listener).map_err(other)?;

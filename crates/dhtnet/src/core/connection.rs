@@ -10,6 +10,7 @@ use dhtnet_nat_traversal::path::Load;
 use dhtnet_nat_traversal::punch::Role;
 use dhtnet_secure_transport::{export_keying_material, path_changed};
 use quinn_proto::{ConnectionHandle, Dir, StreamEvent};
+use zeroize::Zeroizing;
 
 use super::link::{QuicLink, from_quic};
 use super::path::{Change, CheckKeys, Paths};
@@ -144,8 +145,8 @@ impl Connection {
 
     /// From now on paths are checked with keys that only the two ends know.
     fn open_paths(&mut self, now: Instant) {
-        let mut material = [0; CHECK_BYTES];
-        if export_keying_material(&self.quic, CHECK_LABEL, b"", &mut material).is_err() {
+        let mut material = Zeroizing::new([0; CHECK_BYTES]);
+        if export_keying_material(&self.quic, CHECK_LABEL, b"", material.as_mut()).is_err() {
             return;
         }
         let (ours, theirs) = material.split_at(CHECK_BYTES / 2);
