@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use dhtnet_channel_mux::{ChannelRequest, CloseCode, DeclineReason};
-use dhtnet_identity::policy::{OwnedAction, Policy};
+use dhtnet_identity::policy::{Action, Decision, OwnedAction, Policy};
 use dhtnet_identity::{DeviceId, DeviceKey, PeerAddress};
 use tokio::task::JoinHandle;
 
@@ -302,6 +302,15 @@ impl Node {
     /// ones are dropped and counted.
     pub fn events(&self) -> Events {
         Events::new(self.handle.shared().lock().events.subscribe())
+    }
+
+    /// Asks the policy whether this peer may do this now, as it is asked about each request; the
+    /// answer is logged. For what an application decides beyond the opening of a channel.
+    pub fn decide(&self, peer: &DeviceId, action: &Action<'_>) -> Decision {
+        self.handle
+            .shared()
+            .lock()
+            .decide(SystemTime::now(), peer, action)
     }
 
     /// Replaces the policy. Connections that peers began and that it does not admit end at once.

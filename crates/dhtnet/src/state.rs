@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime};
 
 use dhtnet_channel_mux::{self as mux, CloseCode, CloseReason, DeclineCode, DeclineReason};
 use dhtnet_identity::DeviceId;
-use dhtnet_identity::policy::Policy;
+use dhtnet_identity::policy::{Action, Decision, Policy};
 use dhtnet_secure_transport::PeerIdentity;
 use futures_util::task::AtomicWaker;
 use tokio::sync::{Notify, broadcast};
@@ -254,6 +254,18 @@ impl State {
         }
     }
 
+    /// Asks the policy, and logs what it says.
+    pub(crate) fn decide(
+        &self,
+        wall: SystemTime,
+        peer: &DeviceId,
+        action: &Action<'_>,
+    ) -> Decision {
+        let decision = self.policy.evaluate(peer, action, wall);
+        tracing::info!(peer = %peer.short(), %action, %decision, "policy");
+        decision
+    }
+
     /// Asks the policy about a request. Nothing is handed over before this says yes.
     fn judge(
         &mut self,
@@ -262,10 +274,8 @@ impl State {
         request: &mux::ChannelRequest,
     ) -> Result<(), DeclineReason> {
         let action = self.listeners.action_of(request)?;
-        let decision = self.policy.evaluate(peer, &action.as_action(), wall);
-        let allowed = decision.is_allowed();
-        tracing::info!(peer = %peer.short(), %action, %decision, "policy");
-        if !allowed {
+        let decision = self.decide(wall, peer, &action.as_action());
+        if !decision.is_allowed() {
             let message = format!("{action} is not allowed");
             self.tell(Event::Refused {
                 peer: *peer,
