@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use crate::home_router::{
     RouterError, Speaks, load, mappings_of, nft, pinholes_of, rename, start_daemon,
 };
-use crate::lab::{Families, Host, INTERFACE, Lab, LabError, Lan, Process};
+use crate::lab::{Families, Host, INTERFACE, Lab, LabError, Lan, Link, LinkSpec, Process};
 use crate::ssh::find;
 
 /// What a NAT does with UDP.
@@ -165,6 +165,23 @@ impl NatRouter {
             ))?;
         }
         Ok(host)
+    }
+
+    /// A host inside that is joined to the router by a link of its own, `172.16.N.10`. With the
+    /// link it loses its network.
+    ///
+    /// # Errors
+    /// As [`Lab::link`].
+    pub fn far_away(&self, lab: &Lab, spec: LinkSpec) -> Result<(Host, Link), LabError> {
+        let (host, net) = (lab.host("far")?, self.number);
+        let link = lab.link(&host, &self.host, Families::V4, spec)?;
+        for (end, last) in [(&host, 10), (&self.host, 1)] {
+            end.ip(&format!(
+                "addr flush dev {INTERFACE} scope global\naddr add 172.16.{net}.{last}/24 dev {INTERFACE}"
+            ))?;
+        }
+        host.ip(&format!("route add default via 172.16.{net}.1"))?;
+        Ok((host, link))
     }
 
     /// The router itself; of two in a row the inner one.

@@ -41,6 +41,9 @@ pub const SILENT_ROUND_TRIPS: u32 = 4;
 /// Questions without an answer after which a path is dead.
 pub const PROBES: u8 = 3;
 
+/// What a round trip is taken for until it is measured (RFC 9002, section 6.2.2).
+pub const INITIAL_ROUND_TRIP: Duration = Duration::from_millis(333);
+
 /// What IPv6 is ahead with: it has no NAT that can forget it.
 pub const IPV6_BONUS: Duration = Duration::from_millis(3);
 
@@ -136,11 +139,22 @@ impl Paths {
 
     /// A path works. Of more than [`MAX_PATHS`], the worst is forgotten that is not in use.
     pub fn on_works(&mut self, now: Instant, id: PathId, kind: PathKind, round_trip: Duration) {
+        self.add(now, Entry::new(now, id, kind, round_trip));
+    }
+
+    /// A path works whose round trip nobody has measured. It is taken to have
+    /// [`INITIAL_ROUND_TRIP`] until [`on_round_trip`](Self::on_round_trip); better ask it soon.
+    pub fn on_works_unmeasured(&mut self, now: Instant, id: PathId, kind: PathKind) {
+        self.add(now, Entry::new(now, id, kind, INITIAL_ROUND_TRIP).guessed());
+    }
+
+    fn add(&mut self, now: Instant, new: Entry) {
+        let (id, round_trip) = (new.id, new.round_trip);
         if let Some(entry) = self.entry(id) {
             entry.on_received(now);
             entry.on_round_trip(round_trip);
         } else {
-            self.entries.push(Entry::new(now, id, kind, round_trip));
+            self.entries.push(new);
             self.entries.sort_by_key(Entry::score);
             if self.entries.len() > MAX_PATHS {
                 let current = self.current;

@@ -4,22 +4,30 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use dhtnet_tests::device::Device;
 use dhtnet_tests::home_router::RouterError;
 use dhtnet_tests::lab::skip::report;
-use dhtnet_tests::lab::{INTERFACE, Process};
+use dhtnet_tests::lab::{INTERFACE, LinkSpec, Process};
 use dhtnet_tests::nat_router::Nat;
 use dhtnet_tests::payload::{hash_file, write_file};
 use dhtnet_tests::turn_server::{PASSWORD, PORT, TurnServer, TurnServerError};
 
 use crate::hole_punching::{Street, street};
-use crate::pair::LIMIT;
+use crate::pair::{LIMIT, bulk_len, bulk_limit, tools};
 
-/// Slow enough to last some seconds, and to leave the machine room for other tests.
-const MEGABITS: u32 = 80;
-const LEN: u64 = 60_000_000;
+/// Bytes of a transfer and megabits a second of each router: slow enough to last some seconds, and to
+/// leave the machine room for other tests. 1 GiB with `DHTNET_TEST_FULL=1`.
+fn size() -> (u64, u32) {
+    match bulk_len() {
+        full @ 0x4000_0000.. => (full, 400),
+        _ => (60_000_000, 80),
+    }
+}
 
-/// When something happens: both sides have long exchanged data by then.
-const BEFORE: u64 = LEN / 4;
+/// Longest a transfer may take.
+fn limit() -> Duration {
+    bulk_limit(size().0)
+}
 
 /// A file on its way from the caller to the listener.
 struct Transfer {
@@ -32,13 +40,14 @@ struct Transfer {
 impl Transfer {
     /// Begins one, through routers that are slow, and waits until a quarter is there.
     fn begin(street: &Street, more: &[&str]) -> Self {
+        let (len, megabits) = size();
         for router in &street.routers {
-            router.set_rate(MEGABITS).unwrap();
+            router.set_rate(megabits).unwrap();
         }
         let folder = street.lab.folder();
         let (sent, arrived) = (folder.join("sent"), folder.join("arrived"));
-        let hash = write_file(&sent, LEN, 7).unwrap();
-        let listener = street.listener.dnc().lifetime(LIMIT * 2);
+        let hash = write_file(&sent, len, 7).unwrap();
+        let listener = street.listener.dnc().lifetime(LIMIT + limit());
         let listener = listener
             .args(["-l", "-vv", "--no-mdns", "--no-portmap"])
             .args(["--bootstrap", &street.entry])
@@ -52,7 +61,7 @@ impl Transfer {
                 line.contains("presence record stored").then_some(())
             })
             .unwrap();
-        let caller = street.caller.dnc().lifetime(LIMIT * 2);
+        let caller = street.caller.dnc().lifetime(LIMIT + limit());
         let caller = caller
             .args(["-vv", "--no-mdns", "-w", "20"])
             .args(["--bootstrap", &street.entry])
@@ -68,7 +77,8 @@ impl Transfer {
             arrived,
             hash,
         };
-        transfer.await_bytes(BEFORE);
+        // Both sides have long exchanged data by then.
+        transfer.await_bytes(len / 4);
         transfer
     }
 
@@ -99,8 +109,11 @@ impl Transfer {
 
     /// Every byte arrives, once and in order.
     fn end(self) {
-        assert!(self.len() < LEN, "it was over before anything happened");
-        let caller = self.caller.finish(LIMIT).unwrap();
+        assert!(
+            self.len() < size().0,
+            "it was over before anything happened"
+        );
+        let caller = self.caller.finish(limit()).unwrap();
         let said = format!(
             "{}; the listener: {}",
             caller.stderr,
@@ -223,4 +236,21 @@ fn a_relayed_transfer_becomes_direct_and_relayed_again() {
         .await_line(relayed, LIMIT, |line| change("kind=\"relayed\"", line))
         .unwrap();
     transfer.end();
+}
+
+#[test]
+fn a_transfer_survives_loss_and_delay() {
+    let name = "a_transfer_survives_loss_and_delay";
+    let Some(mut street) = street(name, HOMES, 3) else {
+        return;
+    };
+    let spec = LinkSpec {
+        delay: Duration::from_millis(20),
+        loss_ppm: 20_000,
+        rate: Some(200_000_000),
+        ..LinkSpec::default()
+    };
+    let (far, _link) = street.routers[1].far_away(&street.lab, spec).unwrap();
+    street.caller = Device::new(far, &tools()).unwrap();
+    Transfer::begin(&street, &[]).end();
 }

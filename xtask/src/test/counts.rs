@@ -18,11 +18,12 @@ impl Counts {
     /// filter left out does not count as skipped.
     pub(crate) fn read(lines: &[String], is_filtered: bool) -> Self {
         let mut counts = Self::default();
-        for line in lines.iter().map(|line| line.trim()) {
+        for line in lines {
+            // Indented it is what a failed test said, told again by nextest.
             if let Some(rest) = line.strip_prefix("test result: ") {
                 let after_verdict = rest.split_once(". ").map_or(rest, |(_, numbers)| numbers);
                 counts.add_numbers(after_verdict, ';');
-            } else if let Some((head, numbers)) = line.split_once(" run: ")
+            } else if let Some((head, numbers)) = line.trim().split_once(" run: ")
                 && head.starts_with("Summary [")
             {
                 let mut run = Self::default();
@@ -152,6 +153,16 @@ mod tests {
         assert_eq!(
             read(line, true).to_string(),
             "3 passed, 3 failed, 0 skipped"
+        );
+    }
+
+    #[test]
+    fn a_failed_test_that_nextest_tells_of_again_counts_once() {
+        let lines = "     Summary [ 475.7s] 9 tests run: 8 passed, 1 failed, 0 skipped\n\
+                     \x20   test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured\n";
+        assert_eq!(
+            read(lines, false).to_string(),
+            "8 passed, 1 failed, 0 skipped"
         );
     }
 

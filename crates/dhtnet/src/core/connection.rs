@@ -158,6 +158,10 @@ impl Connection {
         self.check_tag = Some(ours.tag());
         let keys = CheckKeys::new(&ours, &theirs, role);
         self.paths.on_established(now, keys, self.quic.rtt());
+        if !self.paths.is_measured() {
+            path_changed(&mut self.quic, now);
+            self.wants_transmit = true;
+        }
     }
 
     /// Tells QUIC of another path. Returns what has happened to the paths.

@@ -232,6 +232,9 @@ pub(crate) struct Paths {
     /// Until the handshake is done: all of the race.
     candidates: Vec<PathAddress>,
     kinds: Vec<PathKind>,
+    /// The first flight was sent again: what QUIC takes for the round trip may have begun with the
+    /// first copy, seconds before.
+    repeated: bool,
     refusals: Refusals,
 }
 
@@ -257,6 +260,7 @@ impl Paths {
             stage,
             candidates: Vec::new(),
             kinds: Vec::new(),
+            repeated: false,
             refusals: Refusals::default(),
         }
     }
@@ -282,7 +286,10 @@ impl Paths {
             self.kinds.push(route.kind);
         }
         match &self.stage {
-            Stage::Racing { first_flight, .. } => first_flight.clone(),
+            Stage::Racing { first_flight, .. } => {
+                self.repeated |= !first_flight.is_empty();
+                first_flight.clone()
+            }
             Stage::Settled { .. } | Stage::Live(_) => Vec::new(),
         }
     }
@@ -297,6 +304,7 @@ impl Paths {
                 repeated,
             } if known && *repeated < MAX_GREETINGS => {
                 *repeated += 1;
+                self.repeated = true;
                 first_flight.clone()
             }
             _ => Vec::new(),
@@ -310,6 +318,11 @@ impl Paths {
         {
             first_flight.push(Bytes::copy_from_slice(datagram));
         }
+    }
+
+    /// Whether the round trip that the handshake measured is one.
+    pub(crate) fn is_measured(&self) -> bool {
+        !self.repeated
     }
 
     /// The handshake is done, and with it come the keys for checks; `round_trip` is what it
@@ -335,7 +348,7 @@ impl Paths {
         let route = Route {
             path: current,
             kind,
-            round_trip: Some(round_trip),
+            round_trip: self.is_measured().then_some(round_trip),
         };
         self.stage = Stage::Live(Box::new(Live::new(now, keys, route, &others)));
     }

@@ -25,6 +25,8 @@ pub(super) struct Entry {
     pub(super) kind: PathKind,
     /// Smoothed as in RFC 6298: an eighth of each new one.
     pub(super) round_trip: Duration,
+    /// Whether `round_trip` is a guess, which the first measurement replaces.
+    guessed: bool,
     pub(super) health: Health,
     last_sent: Instant,
     last_received: Instant,
@@ -38,12 +40,19 @@ impl Entry {
             id,
             kind,
             round_trip,
+            guessed: false,
             health: Health::Alive,
             last_sent: now,
             last_received: now,
             waiting_since: None,
             probing: None,
         }
+    }
+
+    /// Its round trip is a guess.
+    pub(super) fn guessed(mut self) -> Self {
+        self.guessed = true;
+        self
     }
 
     pub(super) fn on_sent(&mut self, now: Instant, load: Load) {
@@ -61,7 +70,11 @@ impl Entry {
     }
 
     pub(super) fn on_round_trip(&mut self, round_trip: Duration) {
-        self.round_trip = (self.round_trip * 7 + round_trip) / 8;
+        self.round_trip = if std::mem::take(&mut self.guessed) {
+            round_trip
+        } else {
+            (self.round_trip * 7 + round_trip) / 8
+        };
     }
 
     /// It is asked out of turn.

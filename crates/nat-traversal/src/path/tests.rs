@@ -87,6 +87,23 @@ fn a_slower_round_trip_moves_data_elsewhere_after_a_while() {
 }
 
 #[test]
+fn the_first_measurement_takes_the_place_of_a_guess() {
+    let now = Instant::now();
+    let mut paths = Paths::default();
+    paths.on_works_unmeasured(now, path(1), PathKind::Direct);
+    let round_trip = |paths: &Paths| paths.iter().next().map(|(.., round_trip)| round_trip);
+    assert_eq!(round_trip(&paths), Some(INITIAL_ROUND_TRIP));
+    paths.on_round_trip(now, path(1), ms(16));
+    assert_eq!(round_trip(&paths), Some(ms(16)));
+    paths.on_round_trip(now, path(1), ms(24));
+    assert_eq!(
+        round_trip(&paths),
+        Some(ms(17)),
+        "an eighth of each later one"
+    );
+}
+
+#[test]
 fn silence_with_something_waiting_fails_over_at_once_and_then_kills() {
     let now = Instant::now();
     let mut paths = Paths::default();

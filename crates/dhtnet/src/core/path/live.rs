@@ -148,16 +148,18 @@ impl Live {
             queue: VecDeque::new(),
             changes: VecDeque::new(),
         };
-        let round_trip = current.round_trip.unwrap_or_default();
-        live.machine
-            .on_works(now, current.path.id(), current.kind, round_trip);
+        let id = current.path.id();
+        match current.round_trip {
+            Some(round_trip) => live.machine.on_works(now, id, current.kind, round_trip),
+            None => live.machine.on_works_unmeasured(now, id, current.kind),
+        }
         while live.machine.poll_event().is_some() {}
         for other in others {
             live.add(now, *other);
         }
-        if current.kind == PathKind::Relayed {
-            // The other side learns from a check that there is a relay between, as soon as its
-            // handshake is done too.
+        if current.kind == PathKind::Relayed || current.round_trip.is_none() {
+            // A check measures the round trip, and the other side learns from it that there is a
+            // relay between, as soon as its handshake is done too.
             live.trials.push_back(Trial {
                 route: current,
                 tries: 0,

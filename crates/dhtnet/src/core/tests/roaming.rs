@@ -2,7 +2,7 @@
 
 use dhtnet_nat_traversal::path::Reason;
 
-use super::super::path::{MAX_KNOWN, PathKind};
+use super::super::path::{MAX_KNOWN, PathKind, Standing};
 use super::*;
 
 /// The first host's relay, by which both reach each other while nothing else works.
@@ -117,6 +117,51 @@ impl Bulk {
 
 fn byte_at(place: u64) -> u8 {
     (place % 251) as u8
+}
+
+/// Two hosts of which the first has tried an address where nobody is, for so long.
+fn found_late(after: Duration) -> (Net, ConnectionKey, ConnectionKey) {
+    let mut net = Net::fast();
+    let (peer, now) = (DeviceKey::from_seed(&[2; 32]).id(), net.clock.now());
+    let here = net.one.core.dial(now, &peer).unwrap();
+    let nowhere = PathAddress::to(SocketAddr::from(([198, 51, 100, 9], 9)));
+    net.one
+        .core
+        .add_candidate(now, here, Route::untried(nowhere));
+    net.run(after);
+    let (now, direct) = (net.clock.now(), PathAddress::to(net.two.address));
+    net.one
+        .core
+        .add_candidate(now, here, Route::untried(direct));
+    net.run(Duration::from_secs(1));
+    let there = established(&mut net.two).expect("the other side is connected");
+    assert_eq!(established(&mut net.one), Some(here));
+    (net, here, there)
+}
+
+#[test]
+fn a_peer_that_is_found_late_is_not_taken_to_be_far_away() {
+    // 1.9 s: the last datagram of the first flight was sent 0.9 s before.
+    let (net, here, there) = found_late(Duration::from_millis(1_900));
+    for (host, key) in [(&net.one, here), (&net.two, there)] {
+        let all: Vec<Standing> = paths(host, key).standings().collect();
+        let slow = |path: &Standing| path.route.round_trip > Some(Duration::from_millis(30));
+        assert!(!all.is_empty() && !all.iter().any(slow), "{all:?}");
+    }
+    let known = net.one.core.get(here).unwrap();
+    assert!(known.stats().path.rtt < Duration::from_millis(400));
+}
+
+#[test]
+fn a_peer_that_was_found_late_and_falls_silent_is_noticed_as_soon_as_another() {
+    let (mut net, here, there) = found_late(Duration::from_millis(1_900));
+    open_accepted(&mut net, here, there);
+    let mut bulk = Bulk::new(&mut net, here, there);
+    bulk.run(&mut net, (here, there), Duration::from_millis(500));
+    changes(&mut net.one);
+    cut_direct(&mut net);
+    bulk.run(&mut net, (here, there), Duration::from_millis(2_500));
+    assert!(changes(&mut net.one).contains(&Change::Lost));
 }
 
 #[test]
