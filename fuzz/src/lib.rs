@@ -9,12 +9,14 @@
 //! compiler, or with `RUSTC_BOOTSTRAP=1` on stable. An input that failed goes into corpus/NAME.
 
 mod channel_mux;
+mod copy;
 mod credentials;
 mod dht_core;
 mod identity;
 mod nat_traversal;
 mod secure_transport;
 mod socks5;
+mod vpn_core;
 
 /// What a fuzz target is: it returns when all is well and panics when a promise is broken.
 pub type Target = fn(&[u8]);
@@ -29,6 +31,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("certificate_pem", credentials::pem),
     ("certificate_request", credentials::request),
     ("contacts", identity::contacts),
+    ("copy_frame", copy::frame),
     ("device_id", identity::device_id),
     ("dht_node", dht_core::dht_node),
     ("handshake_frames", secure_transport::frames),
@@ -64,6 +67,9 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("value_query", dht_core::value_query),
     ("value_query_text", dht_core::value_query_text),
     ("value_record", dht_core::value_record),
+    ("vpn_control", vpn_core::control),
+    ("vpn_datagrams", vpn_core::datagrams),
+    ("vpn_offloads", vpn_core::offloads),
 ];
 
 /// Runs the target of this name.

@@ -1,6 +1,6 @@
 //! Decoders of `dnc -D`. The module is taken from the tool as it is: it needs nothing else of it.
 
-#[path = "../../tools/dnc/src/socks/codec.rs"]
+#[path = "../../tools/forward/src/socks/codec.rs"]
 #[allow(dead_code, reason = "a target has no use for what only the tool sends")]
 mod codec;
 

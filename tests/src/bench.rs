@@ -5,6 +5,7 @@
 //! peer that is not installed is named as skipped under its table.
 
 mod connections;
+mod copy;
 pub mod dht;
 mod first_byte;
 mod forward;
@@ -16,6 +17,7 @@ mod pump;
 mod relay;
 pub mod report;
 mod stage;
+mod vpn;
 
 use std::io;
 use std::time::Duration;
@@ -108,7 +110,7 @@ impl Options {
 type Suite = fn(&Options) -> Result<Table, BenchError>;
 
 /// Every measurement by name.
-pub const SUITES: [(&str, Suite); 15] = [
+pub const SUITES: [(&str, Suite); 17] = [
     ("forward", forward::run),
     ("latency", latency::run),
     ("connections", connections::run),
@@ -116,8 +118,10 @@ pub const SUITES: [(&str, Suite); 15] = [
     ("memory", memory::run),
     ("long-link", long_link::run),
     ("pipe", pipe::run),
+    ("copy", copy::run),
     ("relay", relay::run),
     ("path-change", relay::run_changes),
+    ("vpn", vpn::run),
     ("dht-32", dht::well_32),
     ("dht-128", dht::well_128),
     ("dht-256", dht::well_256),

@@ -124,6 +124,11 @@ impl Device {
         &self.host
     }
 
+    /// The host alone.
+    pub fn into_host(self) -> Host {
+        self.host
+    }
+
     /// `$DHTNET_HOME` of its tools.
     pub fn home(&self) -> &Path {
         &self.home
@@ -132,6 +137,16 @@ impl Device {
     /// `dnc` with this device's home.
     pub fn dnc(&self) -> Command {
         self.tool("dnc")
+    }
+
+    /// `dsh` with this device's home.
+    pub fn dsh(&self) -> Command {
+        self.tool("dsh")
+    }
+
+    /// Path of `dsh`, for programs that start it themselves.
+    pub fn dsh_path(&self) -> PathBuf {
+        self.tools.path("dsh")
     }
 
     /// `crtmgr` with this device's home.
@@ -153,14 +168,15 @@ impl Device {
         self.with_home(self.host.command(self.tools.path(tool)))
     }
 
-    /// Starts a listening `dnc` and waits until it names the command that reaches it.
+    /// Starts a listening `dnc` or `dsh` and waits until it names the command that reaches it.
     ///
     /// # Errors
     /// [`DeviceError::Process`] when it ends or stays silent instead.
     pub fn listen(&self, command: Command) -> Result<Process, DeviceError> {
         let mut process = command.start()?;
         process.await_line("the command that reaches it", START_LIMIT, |line| {
-            (line.contains("dnc ") && line.contains(&self.id)).then_some(())
+            let is_command = line.contains("dnc ") || line.contains("dsh ");
+            (is_command && line.contains(&self.id)).then_some(())
         })?;
         Ok(process)
     }

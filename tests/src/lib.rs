@@ -44,6 +44,8 @@ pub mod lab;
 pub mod nat_router;
 pub mod payload;
 #[cfg(target_os = "linux")]
+pub mod screen;
+#[cfg(target_os = "linux")]
 pub mod ssh;
 #[cfg(target_os = "linux")]
 pub mod turn_client;

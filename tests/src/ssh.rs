@@ -91,6 +91,7 @@ impl SshServer {
                 "-o",
                 "PermitRootLogin=yes",
             ])
+            .args(["-o", "Subsystem=sftp internal-sftp"])
             .args(["-o", &format!("AuthorizedKeysFile={}", path("user.pub"))])
             .lifetime(LIFETIME)
             .start()?;
@@ -107,7 +108,16 @@ impl SshServer {
     /// `ssh` on `from`, ready for its destination and command: own key, no user configuration, no
     /// question asked.
     pub fn client(&self, from: &Host) -> Command {
-        from.command("ssh")
+        self.ready(from.command("ssh"), "-p")
+    }
+
+    /// `scp` on `from`, ready for its flags and paths, as [`SshServer::client`].
+    pub fn copier(&self, from: &Host) -> Command {
+        self.ready(from.command("scp"), "-P")
+    }
+
+    fn ready(&self, program: Command, port: &str) -> Command {
+        program
             .args([
                 "-F",
                 "/dev/null",
@@ -120,7 +130,7 @@ impl SshServer {
             .args([
                 "-o",
                 "IdentitiesOnly=yes",
-                "-p",
+                port,
                 &self.port.to_string(),
                 "-i",
             ])

@@ -17,6 +17,10 @@ pub(crate) fn run(words: &[String], interrupt: &Interrupt) -> Outcome {
             "crtmgr",
             "-p",
             "dhtnode",
+            "-p",
+            "dsh",
+            "-p",
+            "dvpn",
         ]),
         interrupt,
     )?;

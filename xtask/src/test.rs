@@ -118,6 +118,10 @@ impl<'a> Session<'a> {
                 "crtmgr",
                 "-p",
                 "dhtnode",
+                "-p",
+                "dvpn",
+                "-p",
+                "dsh",
             ];
             self.must(&mut cargo(&words), "the release build")?;
         }

@@ -32,6 +32,7 @@ const PING: u32 = 2;
 const PONG: u32 = 3;
 const GO_AWAY: u32 = 4;
 const BYE: u32 = 5;
+const NOTE: u32 = 6;
 
 /// No length in a body can make bincode allocate more than this, in bytes.
 const DECODE_LIMIT: usize = MAX_REQUEST_FRAME;
@@ -101,6 +102,8 @@ pub enum ControlFrame {
     GoAway(CloseReason),
     /// After a GoAway: the sender has no channel left.
     Bye,
+    /// Bytes for the program on the other side, beside all channels.
+    Note(Bytes),
     /// Of a later version; skipped.
     Unknown(u32),
 }
@@ -281,6 +284,7 @@ pub fn encode_control(message: &ControlFrame) -> Bytes {
             },
         ),
         ControlFrame::Bye => encode_frame(BYE, &()),
+        ControlFrame::Note(body) => encode_frame(NOTE, body),
         ControlFrame::Unknown(kind) => encode_frame(*kind, &()),
     }
 }
@@ -314,6 +318,7 @@ pub fn decode_control(body: &[u8]) -> Result<ControlFrame, DecodeError> {
             decode_canonical::<()>(rest)?;
             ControlFrame::Bye
         }
+        NOTE => ControlFrame::Note(decode_canonical(rest)?),
         kind => ControlFrame::Unknown(kind),
     })
 }

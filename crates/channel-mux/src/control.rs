@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::codec::{self, ControlFrame, Hello, VERSION};
-use crate::error::PingError;
+use crate::error::{NoteError, PingError};
 use crate::event::Fault;
 use crate::frame::{FrameError, FrameReader};
 use crate::limits::{
-    Limits, MAX_CONTROL_BACKLOG, MAX_CONTROL_FRAME, MAX_PINGS, MIN_PENDING_REQUESTS,
+    Limits, MAX_CONTROL_BACKLOG, MAX_CONTROL_FRAME, MAX_NOTE, MAX_PINGS, MIN_PENDING_REQUESTS,
 };
 use crate::link::{Link, StreamId, WriteError};
 
@@ -162,6 +162,25 @@ impl Control {
         self.next_nonce += 1;
         self.pings.insert(nonce, now);
         Ok(self.send(link, &ControlFrame::Ping(nonce)).map(|()| nonce))
+    }
+
+    /// Sends a note.
+    pub(crate) fn note(
+        &mut self,
+        link: &mut dyn Link,
+        body: Bytes,
+    ) -> Result<Result<(), Fault>, NoteError> {
+        let found = body.len();
+        if found > MAX_NOTE {
+            return Err(NoteError::TooLong { found });
+        }
+        if !self.is_started() {
+            return Err(NoteError::NotConnected);
+        }
+        if self.backlog_bytes + found > MAX_CONTROL_BACKLOG {
+            return Err(NoteError::Blocked);
+        }
+        Ok(self.send(link, &ControlFrame::Note(body)))
     }
 
     /// The time since the Ping with this nonce, if it was not answered before.

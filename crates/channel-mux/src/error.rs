@@ -156,6 +156,24 @@ impl ChannelDatagramError {
     }
 }
 
+/// Why a note was not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum NoteError {
+    /// More than [`MAX_NOTE`](crate::limits::MAX_NOTE) bytes.
+    #[error("a note of {found} bytes is too long")]
+    TooLong {
+        /// Its bytes.
+        found: usize,
+    },
+    /// The peer has not read the control messages before.
+    #[error("the peer reads no control messages")]
+    Blocked,
+    /// The control stream is not there: not connected yet, or the connection is closed.
+    #[error("the control stream is not open")]
+    NotConnected,
+}
+
 /// Why a ping was not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]

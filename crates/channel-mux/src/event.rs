@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use thiserror::Error;
 
 use crate::codec::DecodeError;
@@ -99,6 +100,12 @@ pub enum Event {
         nonce: u64,
         /// From `ping` to now; includes the time in both queues.
         rtt: Duration,
+    },
+    /// The program on the other side has sent these bytes beside all channels, see
+    /// [`Mux::note`](crate::Mux::note).
+    Note {
+        /// At most [`MAX_NOTE`](crate::limits::MAX_NOTE).
+        body: Bytes,
     },
     /// The peer closes gracefully: nothing new can be opened, what is open may go on.
     GoAway {

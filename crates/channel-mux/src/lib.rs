@@ -97,7 +97,8 @@ mod varint;
 
 pub use codec::DecodeError;
 pub use error::{
-    AnswerError, ChannelDatagramError, ChannelReadError, ChannelWriteError, OpenError, PingError,
+    AnswerError, ChannelDatagramError, ChannelReadError, ChannelWriteError, NoteError, OpenError,
+    PingError,
 };
 pub use event::{ChannelId, Deadline, Event, Fault, Side};
 pub use limits::Limits;

@@ -35,6 +35,13 @@ pub const MAX_CONTROL_BACKLOG: usize = 4096;
 /// seconds.
 pub const MAX_PINGS: usize = 8;
 
+/// Longest note, in bytes: what fits into a control frame beside its kind and length.
+pub const MAX_NOTE: usize = MAX_CONTROL_FRAME - 4;
+
+/// Notes of the peer that wait to be taken with [`Mux::poll_event`](crate::Mux::poll_event). Those
+/// above are dropped: who sends notes repeats what matters.
+pub const MAX_NOTES: usize = 16;
+
 /// Requests that every peer takes at once; assumed until the peer's Hello says more.
 pub const MIN_PENDING_REQUESTS: usize = 16;
 

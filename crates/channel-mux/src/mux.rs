@@ -13,15 +13,16 @@ mod payload;
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
+use bytes::Bytes;
 use tracing::debug;
 
 use crate::channel::{Channel, Phase, RecvSide, SendSide};
 use crate::codec::ControlFrame;
 use crate::control::Control;
 use crate::deadlines::Deadlines;
-use crate::error::PingError;
+use crate::error::{NoteError, PingError};
 use crate::event::{ChannelId, Deadline, Event, Fault, Side};
-use crate::limits::{HELLO_TIMEOUT, Limits};
+use crate::limits::{HELLO_TIMEOUT, Limits, MAX_NOTES};
 use crate::link::{Link, LinkEvent, StreamId, WriteError};
 use crate::mux::closing::Closing;
 use crate::request::ChannelKind;
@@ -51,6 +52,8 @@ pub struct Mux {
     datagrams_blocked: BTreeSet<ChannelId>,
     /// Bytes in all inboxes.
     datagram_bytes: usize,
+    /// Notes among the events.
+    notes_waiting: usize,
     /// When the last channel ended, as long as there is none since.
     idle_since: Option<Instant>,
     stats: MuxStats,
@@ -74,6 +77,7 @@ impl Mux {
             dead: false,
             datagrams_blocked: BTreeSet::new(),
             datagram_bytes: 0,
+            notes_waiting: 0,
             idle_since: Some(now),
             stats: MuxStats::default(),
         }
@@ -128,7 +132,11 @@ impl Mux {
 
     /// The next event, oldest first.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.events.pop_front()?;
+        if matches!(event, Event::Note { .. }) {
+            self.notes_waiting -= 1;
+        }
+        Some(event)
     }
 
     /// Which side of the connection this is.
@@ -150,6 +158,25 @@ impl Mux {
             Err(fault) => {
                 self.on_fault(fault);
                 Err(PingError::NotConnected)
+            }
+        }
+    }
+
+    /// Sends bytes to the program on the other side, beside all channels and before their payload.
+    /// They arrive in order while the connection lives, or are dropped there if too many wait; a
+    /// peer of an earlier version drops all.
+    ///
+    /// # Errors
+    /// See [`NoteError`].
+    pub fn note(&mut self, link: &mut impl Link, body: Bytes) -> Result<(), NoteError> {
+        if self.dead {
+            return Err(NoteError::NotConnected);
+        }
+        match self.control.note(link, body)? {
+            Ok(()) => Ok(()),
+            Err(fault) => {
+                self.on_fault(fault);
+                Err(NoteError::NotConnected)
             }
         }
     }
@@ -314,6 +341,13 @@ impl Mux {
             },
             ControlFrame::GoAway(reason) => self.on_go_away(link, reason),
             ControlFrame::Bye => self.on_bye(),
+            ControlFrame::Note(_) if self.notes_waiting >= MAX_NOTES => {
+                self.stats.notes_dropped += 1;
+            }
+            ControlFrame::Note(body) => {
+                self.notes_waiting += 1;
+                self.events.push_back(Event::Note { body });
+            }
             ControlFrame::Unknown(_) => self.stats.control_unknown += 1,
         }
     }

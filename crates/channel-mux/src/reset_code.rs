@@ -25,6 +25,13 @@ pub(crate) fn as_decline(code: u32) -> DeclineCode {
     }
 }
 
+/// What the reset or the stop of an open channel says, if the mux of the peer made it: that the
+/// peer no longer allows it, usually.
+#[must_use]
+pub fn as_cut(code: u32) -> Option<DeclineCode> {
+    (code > RESERVED).then(|| as_decline(code))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,5 +47,8 @@ mod tests {
         }
         assert_eq!(as_decline(MALFORMED), DeclineCode::BadRequest);
         assert_eq!(as_decline(7), DeclineCode::Unanswered);
+        let cut = for_decline(DeclineCode::Policy);
+        assert_eq!(as_cut(cut), Some(DeclineCode::Policy));
+        assert_eq!([as_cut(7), as_cut(MALFORMED)], [None, None]);
     }
 }

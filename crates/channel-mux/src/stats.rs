@@ -111,6 +111,8 @@ pub struct MuxStats {
     pub datagrams_dropped: u64,
     /// Control messages of kinds that are not known here, skipped.
     pub control_unknown: u64,
+    /// Notes of the peer dropped because too many waited.
+    pub notes_dropped: u64,
     /// Pongs that answer no outstanding ping, ignored.
     pub pongs_unknown: u64,
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dhtnet_channel_mux::Limits;
 use dhtnet_identity::DeviceKey;
-use dhtnet_identity::policy::Policy;
+use dhtnet_identity::policy::{Policy, Presented};
 use dhtnet_secure_transport::{NoiseConfig, TransportSettings};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
@@ -15,10 +15,9 @@ use rand_core::{Rng, SeedableRng};
 use crate::core::Core;
 use crate::dht::DhtSettings;
 use crate::discovery::{DhtDiscovery, Discovery, Hints, Mdns};
-use crate::driver::{Driver, Sockets};
+use crate::driver::{Driver, Mark, Sockets};
 use crate::error::BuildError;
 use crate::events::MAX_QUEUED_EVENTS;
-use crate::hello::Hello;
 use crate::interfaces::Watcher;
 use crate::node::{Handle, Node, Parts};
 use crate::port_mapping::PortMapper;
@@ -37,11 +36,17 @@ const SEND_WINDOW: u32 = 8 << 20;
 /// Streams that a peer may have open: one for each of the 2,048 channels and the control stream.
 const MAX_STREAMS: u32 = 2_048 + 1;
 
+/// Least and most of [`NodeBuilder::datagram_queue`], in bytes: one message of the kernel; what a
+/// gigabit a second brings in half a second.
+const MIN_DATAGRAM_QUEUE: usize = 64 << 10;
+const MAX_DATAGRAM_QUEUE: usize = 64 << 20;
+
 /// Sets up a [`Node`]; begin with [`Node::builder`].
 pub struct NodeBuilder {
     key: DeviceKey,
     bind: SocketAddr,
     policy: Policy,
+    credentials: Presented,
     mdns: bool,
     port_mapping: bool,
     dht: Option<DhtSettings>,
@@ -50,6 +55,8 @@ pub struct NodeBuilder {
     stun: Vec<String>,
     path: PathPreference,
     settings: TransportSettings,
+    limits: Limits,
+    mark: Option<u32>,
 }
 
 impl fmt::Debug for NodeBuilder {
@@ -64,6 +71,7 @@ impl NodeBuilder {
             key,
             bind: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
             policy: Policy::deny_all(),
+            credentials: Presented::default(),
             mdns: true,
             port_mapping: true,
             dht: None,
@@ -72,6 +80,8 @@ impl NodeBuilder {
             stun: Vec::new(),
             path: PathPreference::Any,
             settings: TransportSettings::default(),
+            limits: Limits::default(),
+            mark: None,
         }
     }
 
@@ -88,6 +98,16 @@ impl NodeBuilder {
     #[must_use]
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
+        self
+    }
+
+    /// What this device shows to peers whose policy asks for it: certificates of CAs that vouch
+    /// for it, and capabilities that it holds. It is shown inside the encrypted connection, to
+    /// peers that were called and to those that are let in, and to them only if their policy could
+    /// give more for it. Default: nothing.
+    #[must_use]
+    pub fn credentials(mut self, credentials: Presented) -> Self {
+        self.credentials = credentials;
         self
     }
 
@@ -161,6 +181,29 @@ impl NodeBuilder {
         self
     }
 
+    /// Bytes of datagrams that wait to be read on a datagram channel, and on a connection; the
+    /// oldest are dropped beyond it. Between 64 KiB and 64 MiB, by default 256 KiB on a channel:
+    /// enough for messages, too little for a tunnel that gets two megabytes in one go. A peer can
+    /// make a connection hold as much twice.
+    #[must_use]
+    pub fn datagram_queue(mut self, bytes: usize) -> Self {
+        let bytes = bytes.clamp(MIN_DATAGRAM_QUEUE, MAX_DATAGRAM_QUEUE);
+        self.settings = self.settings.datagram_receive_buffer(bytes);
+        let limits = self.limits.max_datagram_bytes(bytes);
+        self.limits = limits.max_datagram_bytes_total(bytes);
+        self
+    }
+
+    /// Marks all packets to peers and relays (`SO_MARK`), so that rules of the system's routing can
+    /// keep them apart: a tunnel has to keep its own packets out of itself. Needs CAP_NET_ADMIN.
+    /// Default: none.
+    #[cfg(target_os = "linux")]
+    #[must_use]
+    pub fn mark(mut self, mark: u32) -> Self {
+        self.mark = Some(mark);
+        self
+    }
+
     /// Binds the sockets and starts the node. Must be called inside a tokio runtime.
     ///
     /// # Errors
@@ -174,10 +217,9 @@ impl NodeBuilder {
         let own = self.key.id();
         let key = self.key;
 
-        let sockets = Sockets::bind(self.bind)?;
+        let sockets = Sockets::bind(self.bind, Mark(self.mark))?;
         let local_addresses = sockets.local_addresses();
         let settings = self.settings.keep_alive(None).max_bidi_streams(MAX_STREAMS);
-        let hello = Bytes::from(Hello { instance }.encode());
         let [
             session_rng,
             relay_rng,
@@ -190,8 +232,8 @@ impl NodeBuilder {
             rng.fill_bytes(&mut seed);
             ChaCha20Rng::from_seed(seed)
         });
-        let noise = NoiseConfig::new(&key, hello, Box::new(rng)).map_err(configuration)?;
-        let core = Core::new(noise, settings, (SEND_WINDOW, Limits::default()), core_rng)
+        let noise = NoiseConfig::new(&key, Bytes::new(), Box::new(rng)).map_err(configuration)?;
+        let core = Core::new(noise, settings, (SEND_WINDOW, self.limits), core_rng)
             .map_err(configuration)?;
 
         let hidden = self.path == PathPreference::Relay;
@@ -210,7 +252,8 @@ impl NodeBuilder {
         };
         let dht_shared = dht.as_ref().map(|starting| starting.shared.clone());
 
-        let state = State::new(own, core, Arc::new(self.policy), MAX_QUEUED_EVENTS);
+        let judged = (self.policy, &self.credentials);
+        let state = State::new((own, instance), core, judged, MAX_QUEUED_EVENTS);
         let shared = Arc::new(Shared::new(own, state));
         let handle = Handle::new(shared.clone());
         let address = self.bind;
@@ -273,7 +316,7 @@ impl NodeBuilder {
             (&shared, sessions),
             changes(),
             (dht.clone(), calls, moved),
-            upkeep_rng,
+            (sources.clone(), upkeep_rng),
         );
         let parts = Parts {
             _upkeep: upkeep,

@@ -1,5 +1,6 @@
 //! A channel as its users hold it: bytes both ways with half-close, or datagrams.
 
+mod datagrams;
 mod recv;
 mod send;
 
@@ -11,11 +12,13 @@ use std::{fmt, io};
 
 use bytes::Bytes;
 use dhtnet_channel_mux::{
-    ChannelDatagramError, ChannelReadError, ChannelRequest, ChannelWriteError,
+    ChannelDatagramError, ChannelReadError, ChannelRequest, ChannelWriteError, DeclineReason,
+    reset_code,
 };
 use dhtnet_identity::DeviceId;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+pub use self::datagrams::DatagramBatch;
 pub use self::recv::RecvHalf;
 pub use self::send::SendHalf;
 use crate::core::ChannelKey;
@@ -106,7 +109,7 @@ impl Held {
             (ChannelWriteError::WrongKind, ..) => ChannelError::WrongKind,
             (_, declined @ ChannelError::Declined(_), _) => declined,
             (ChannelWriteError::Stopped(code), ..) | (_, _, Some(code)) => {
-                ChannelError::Stopped(code)
+                cut_by_peer(code).unwrap_or(ChannelError::Stopped(code))
             }
             (_, failure, None) => failure,
         }
@@ -116,7 +119,9 @@ impl Held {
         match (error, self.failure(state)) {
             (ChannelReadError::WrongKind, _) => ChannelError::WrongKind,
             (_, declined @ ChannelError::Declined(_)) => declined,
-            (ChannelReadError::Reset(code), _) => ChannelError::Reset(code),
+            (ChannelReadError::Reset(code), _) => {
+                cut_by_peer(code).unwrap_or(ChannelError::Reset(code))
+            }
             (_, failure) => failure,
         }
     }
@@ -134,19 +139,8 @@ impl Held {
             match sent {
                 Some(Ok(())) => Poll::Ready(Ok(())),
                 Some(Err(ChannelDatagramError::Blocked)) => self.wait(state, Interest::Write, cx),
-                Some(Err(ChannelDatagramError::TooLarge { max })) => {
-                    Poll::Ready(Err(ChannelError::DatagramTooLarge { max }))
-                }
-                Some(Err(ChannelDatagramError::Unsupported)) => {
-                    Poll::Ready(Err(ChannelError::DatagramsUnsupported))
-                }
-                Some(Err(ChannelDatagramError::Stopped(code))) => {
-                    Poll::Ready(Err(ChannelError::Stopped(code)))
-                }
-                Some(Err(ChannelDatagramError::WrongKind)) => {
-                    Poll::Ready(Err(ChannelError::WrongKind))
-                }
-                Some(Err(_)) | None => Poll::Ready(Err(self.failure(state))),
+                Some(Err(error)) => Poll::Ready(Err(self.datagram_error(state, error))),
+                None => Poll::Ready(Err(self.failure(state))),
             }
         })
     }
@@ -168,6 +162,11 @@ impl Held {
             }
         })
     }
+}
+
+/// What the peer's own code for the end of a channel says, if it took the channel back.
+pub(crate) fn cut_by_peer(code: u32) -> Option<ChannelError> {
+    reset_code::as_cut(code).map(|code| ChannelError::Declined(DeclineReason::from(code)))
 }
 
 impl Drop for Held {

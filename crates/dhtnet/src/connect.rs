@@ -1,5 +1,7 @@
 //! From a peer's id to an open channel: look up, race the addresses, join what others began.
 
+mod again;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,6 +12,7 @@ use futures_util::StreamExt;
 use futures_util::stream::SelectAll;
 use tokio::sync::Notify;
 
+pub(crate) use self::again::reach_again;
 use crate::channel::{Channel, Held};
 use crate::core::path::{PathAddress, Route};
 use crate::core::{ChannelKey, ConnectionKey, DialError};
@@ -72,19 +75,20 @@ pub(crate) async fn connect(
     request.validate()?;
     let begun = Instant::now();
     let work = async {
-        // A connection can end between the look at the table and the open: then once more.
+        // A connection can end between the look at the table and the open, or turn out to be one
+        // that the peer has lost: then once more.
         let mut again = true;
         loop {
             let connection = connection_to(node, peer, begun).await?;
             match open(&node.handle, connection, peer.id, &request)? {
                 Some(channel) if options.early => return Ok(channel),
-                Some(channel) => {
-                    channel
-                        .answered()
-                        .await
-                        .map_err(|error| refused(peer.id, error))?;
-                    return Ok(channel);
-                }
+                Some(channel) => match channel.answered().await {
+                    Ok(()) => return Ok(channel),
+                    Err(ChannelError::ConnectionLost(EndReason::PeerRestarted)) if again => {
+                        again = false;
+                    }
+                    Err(error) => return Err(refused(peer.id, error)),
+                },
                 None if again => again = false,
                 None => {
                     return Err(ConnectError::Lost {
@@ -104,7 +108,7 @@ pub(crate) async fn connect(
 /// What to say when the time is over: how far it had come.
 fn ran_out(node: &Node, peer: &PeerAddress, after: Duration) -> ConnectError {
     let state = node.handle.shared().lock();
-    if state.peers.primary(&peer.id).is_some() {
+    if state.heard(&peer.id).is_some() {
         return ConnectError::TimedOut {
             peer: peer.id,
             step: ConnectStep::Open,
@@ -212,7 +216,7 @@ async fn connection_to(
         if state.closing {
             return Err(ConnectError::ShuttingDown);
         }
-        if let Some(connection) = state.peers.primary(&peer.id) {
+        if let Some(connection) = state.heard(&peer.id) {
             return Ok(connection);
         }
         let Some(joined) = state.dials.join(peer.id) else {
@@ -250,6 +254,13 @@ async fn connection_to(
     }
 }
 
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// The work behind all callers that wait for one peer.
 struct Attempt {
     shared: Arc<Shared>,
@@ -269,6 +280,7 @@ impl Attempt {
         let mut quiet_since = tokio::time::Instant::now();
         let mut wanted = tokio::time::interval(WANTED_INTERVAL);
         let mut exhausted = false;
+        let mut aside = None;
         loop {
             tokio::select! {
                 found = lookups.next(), if !exhausted => match found {
@@ -282,6 +294,7 @@ impl Attempt {
                     None => exhausted = true,
                 },
                 () = self.changed.notified() => {}
+                () = until(aside), if aside.is_some() => {}
                 () = tokio::time::sleep_until(quiet_since + HANDSHAKE_LIMIT), if exhausted => {
                     let addresses = self.shared.lock().dials.addresses(&self.peer.id);
                     self.give_up(&DialFailure::NotReached { addresses });
@@ -292,7 +305,24 @@ impl Attempt {
             if self.is_over(exhausted) {
                 return;
             }
+            aside = match self.try_those_set_aside() {
+                Ok(next) => next,
+                Err(error) => {
+                    self.give_up(&DialFailure::AtLimit(error.to_string()));
+                    return;
+                }
+            };
         }
+    }
+
+    /// See [`State::try_those_set_aside`](crate::state::State::try_those_set_aside).
+    fn try_those_set_aside(&self) -> Result<Option<Instant>, DialError> {
+        let (now, peer) = (Instant::now(), &self.peer.id);
+        let next = self
+            .shared
+            .with(|state| state.try_those_set_aside(now, peer))?;
+        self.shared.wake.wake();
+        Ok(next)
     }
 
     /// Begins the handshake with the first address, adds the others to the race.

@@ -7,6 +7,7 @@ mod connection;
 mod intake;
 mod link;
 pub(crate) mod path;
+mod renewal;
 mod timers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -29,6 +30,7 @@ pub(crate) use self::link::QuicLink;
 use self::path::{Change, PathAddress, Paths, Route, VIRTUAL_REMOTE, Via};
 use self::timers::Timers;
 use crate::error::{EndReason, close_code};
+use crate::hello::Hello;
 use crate::report::DropReport;
 
 /// Most connections of one node, in both directions and in any state.
@@ -273,6 +275,8 @@ impl Core {
                     self.end(now, key, close_code::DONE, EndReason::PortClosed);
                 } else if connection.is_overdue(now) {
                     self.end(now, key, close_code::DONE, EndReason::TimedOut);
+                } else if connection.is_given_up(now) {
+                    self.end(now, key, close_code::DONE, EndReason::PeerRestarted);
                 }
             }
             self.drive(now, key);
@@ -424,7 +428,14 @@ impl Core {
         self.end(now, key, code, EndReason::Closed);
     }
 
-    fn end(&mut self, now: Instant, key: ConnectionKey, code: u32, reason: EndReason) {
+    /// What is said in the handshakes that begin from now on.
+    pub(crate) fn set_hello(&self, hello: Hello) {
+        // A hello is far shorter than what a handshake carries.
+        let _ = self.noise.set_application(Bytes::from(hello.encode()));
+    }
+
+    /// The same; who asks here is told `reason`.
+    pub(crate) fn end(&mut self, now: Instant, key: ConnectionKey, code: u32, reason: EndReason) {
         let Some(connection) = self.get_mut(key) else {
             return;
         };

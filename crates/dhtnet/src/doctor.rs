@@ -39,10 +39,9 @@ use dhtnet_nat_traversal::turn::AllocationError;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use tokio::sync::mpsc;
-use zeroize::Zeroizing;
 
 pub(crate) use self::facts::{Claim, RouterAnswer, RouterFacts};
-pub use self::facts::{HomeFacts, IdentityFacts, Transport};
+pub use self::facts::{HomeFacts, IdentityFacts};
 pub(crate) use self::facts::{RelayOutcome, TcpOutcome, Trouble, Unsendable};
 pub use self::finding::{Detail, Finding, Report, Status, Topic};
 pub(crate) use self::inquiry::{Heard, Inquiry};
@@ -57,6 +56,7 @@ use crate::driver::doctor::{
 use crate::driver::source_towards;
 use crate::interfaces::{self, Gateways};
 use crate::port_mapping::claims;
+use crate::relays::TurnServer;
 
 /// The longest that an examination takes.
 pub const LIMIT: Duration = Duration::from_secs(5);
@@ -83,14 +83,8 @@ const RELAYS_PLACE: &[u8] = b"dhtnet 1 relays";
 /// Somewhere outside, to ask the system about routes. Nothing is sent there.
 const OUTSIDE: [&str; 2] = ["192.0.2.1:9", "[2000::1]:9"];
 
-/// A TURN server to try.
-#[derive(Clone)]
-struct Relay {
-    server: String,
-    transport: Transport,
-    user: String,
-    password: Zeroizing<String>,
-}
+/// Most relays that are tried.
+pub const MAX_NAMED_RELAYS: usize = 4;
 
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
@@ -113,7 +107,7 @@ pub struct Examination {
     blocklist: Blocklist,
     node_files: Vec<PathBuf>,
     stun: Option<String>,
-    relay: Option<Relay>,
+    relays: Vec<TurnServer>,
     contacts: Vec<(String, DeviceId)>,
     home: HomeFacts,
 }
@@ -135,7 +129,7 @@ impl Examination {
             blocklist: Blocklist::default(),
             node_files: Vec::new(),
             stun: None,
-            relay: None,
+            relays: Vec::new(),
             contacts: Vec::new(),
             home: HomeFacts::default(),
         }
@@ -185,20 +179,13 @@ impl Examination {
         self
     }
 
-    /// `HOST:PORT` of a TURN server, how it is reached, and the credentials there. Default: none.
+    /// A relay to try; at one with a user an address is asked for and given back. The first
+    /// [`MAX_NAMED_RELAYS`] are tried, all at once. Default: none.
     #[must_use]
-    pub fn relay(
-        mut self,
-        server: &str,
-        transport: Transport,
-        (user, password): (&str, &str),
-    ) -> Self {
-        self.relay = Some(Relay {
-            server: server.to_owned(),
-            transport,
-            user: user.to_owned(),
-            password: Zeroizing::new(password.to_owned()),
-        });
+    pub fn relay(mut self, server: TurnServer) -> Self {
+        if self.relays.len() < MAX_NAMED_RELAYS {
+            self.relays.push(server);
+        }
         self
     }
 
@@ -267,11 +254,12 @@ impl Examination {
             (inquiries, relays, answering)
         };
         let named = self.look_names_up(tell, &saved);
-        let (walk, names, routers, relay) = tokio::join!(
+        let mut relay_rng = ChaCha20Rng::from_rng(&mut rng);
+        let (walk, names, routers, relays) = tokio::join!(
             by(deadline, walk),
             by(deadline, named),
             by(deadline, claims(&bound)),
-            self.try_relay(deadline, ChaCha20Rng::from_rng(&mut rng)),
+            self.try_relays(deadline, &mut relay_rng),
         );
         let (inquiries, announced, answering) = walk.unwrap_or_default();
         let names = names.unwrap_or_default();
@@ -285,7 +273,7 @@ impl Examination {
             saved_nodes: saved.len(),
             stun: names.stun,
             routers: routers.unwrap_or_default(),
-            relay,
+            named_relays: relays,
             announced_relays: announced,
             answering_relays: answering,
             tcp: names.tcp,
@@ -326,19 +314,20 @@ impl Examination {
                 .await;
             Some(Named { name, addresses })
         };
-        let relay = async {
-            let name = self.relay.as_ref()?.server.clone();
-            Some(look_up(&name).await.unwrap_or_default())
-        };
+        let relays = self.relays.iter().map(|relay| async move {
+            let name = host_and_port(relay);
+            look_up(&name).await.unwrap_or_default()
+        });
+        let relays = futures_util::future::join_all(relays);
         let seeds = futures_util::future::join_all(seeds);
-        let (seeds, stun, relay) = tokio::join!(seeds, stun, relay);
+        let (seeds, stun, relays) = tokio::join!(seeds, stun, relays);
         drop(tell);
         let named = seeds
             .iter()
             .chain(&stun)
             .flat_map(|one| one.addresses.iter().flatten());
         let known: Vec<SocketAddr> = named.chain(saved).copied().collect();
-        let mut ports: Vec<SocketAddr> = relay.iter().flatten().copied().collect();
+        let mut ports: Vec<SocketAddr> = relays.iter().flatten().copied().collect();
         ports.extend(known.iter().map(|known| SocketAddr::new(known.ip(), 443)));
         ports.retain(|to| to.port() == 443);
         ports.dedup();
@@ -363,29 +352,22 @@ impl Examination {
         }
     }
 
-    async fn try_relay(&self, deadline: Instant, rng: ChaCha20Rng) -> Option<RelayFacts> {
-        let relay = self.relay.clone()?;
-        let server = relay.server;
-        let outcome = match look_up(&server).await {
-            Err(reason) => RelayOutcome::NoAddress(reason),
-            Ok(addresses) => match addresses.first() {
-                None => RelayOutcome::NoAddress("it has no address".to_owned()),
-                Some(&address) => {
-                    let transport = relay.transport;
-                    let trial = try_relay(RelayTrial {
-                        server: address,
-                        user: relay.user,
-                        password: relay.password,
-                        transport,
-                        rng,
-                    });
-                    let error = AllocationError::Silent;
-                    let silent = RelayOutcome::Failed { transport, error };
-                    by(deadline, trial).await.unwrap_or(silent)
+    async fn try_relays(&self, deadline: Instant, rng: &mut ChaCha20Rng) -> Vec<RelayFacts> {
+        let trials = self.relays.iter().map(|server| {
+            let rng = ChaCha20Rng::from_rng(rng);
+            async move {
+                let outcome = by(deadline, try_server(server.clone(), rng));
+                let silent = RelayOutcome::Failed {
+                    transport: server.transport(),
+                    error: AllocationError::Silent,
+                };
+                RelayFacts {
+                    server: host_and_port(server),
+                    outcome: outcome.await.unwrap_or(silent),
                 }
-            },
-        };
-        Some(RelayFacts { server, outcome })
+            }
+        });
+        futures_util::future::join_all(trials).await
     }
 
     fn clock(&self, inquiries: &[Inquiry]) -> ClockFacts {
@@ -414,6 +396,33 @@ struct Names {
     stun: Option<Named>,
     tcp: Vec<TcpTry>,
     hops: Vec<(u8, IpAddr)>,
+}
+
+/// `HOST:PORT` of a relay, as it is looked up and shown.
+fn host_and_port(server: &TurnServer) -> String {
+    let (host, port) = (server.host(), server.port());
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+async fn try_server(server: TurnServer, rng: ChaCha20Rng) -> RelayOutcome {
+    match look_up(&host_and_port(&server)).await {
+        Err(reason) => RelayOutcome::NoAddress(reason),
+        Ok(addresses) => match addresses.first() {
+            None => RelayOutcome::NoAddress("it has no address".to_owned()),
+            Some(&address) => {
+                try_relay(RelayTrial {
+                    address,
+                    server,
+                    rng,
+                })
+                .await
+            }
+        },
+    }
 }
 
 /// The outcome of a probe, if it ends before `deadline`.

@@ -28,7 +28,7 @@ use self::dht::DhtSender;
 use self::outlet::Outlet;
 pub(crate) use self::readiness::{More, Readable};
 pub(crate) use self::relay_server::RelayHost;
-pub(crate) use self::sockets::Sockets;
+pub(crate) use self::sockets::{Mark, Sockets};
 use self::sockets::{Received, SendState};
 pub(crate) use self::source::source_towards;
 use self::timer::Timer;
@@ -119,8 +119,8 @@ impl Driver {
             for host in self.outlet.sockets.take_refused() {
                 state.core.handle_refused(now, host);
             }
-            if state.core.poll_timeout().is_some_and(|at| at <= now) {
-                state.core.handle_timeout(now);
+            if state.poll_timeout().is_some_and(|at| at <= now) {
+                state.handle_timeout(now, SystemTime::now);
             }
             state.core.drive_ready(now);
             state.pump(now, SystemTime::now);
@@ -159,7 +159,7 @@ impl Driver {
         let (deadline, untold) = {
             let state = self.shared.lock();
             let deadlines = [dht_deadline, session_deadline, relay_deadline];
-            let deadlines = deadlines.into_iter().chain([state.core.poll_timeout()]);
+            let deadlines = deadlines.into_iter().chain([state.poll_timeout()]);
             (deadlines.flatten().min(), state.core.has_events())
         };
         if busy || untold || self.timer.poll(cx, deadline).is_ready() {

@@ -166,7 +166,8 @@ pub enum ConnectError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChannelError {
-    /// The peer declined the request, after an early open.
+    /// The peer declined the request after an early open, or took the channel back: its policy no
+    /// longer allows it.
     #[error("declined: {0}")]
     Declined(DeclineReason),
     /// The peer gave up its direction with this code.
@@ -226,6 +227,8 @@ pub(crate) mod close_code {
     pub(crate) const REFUSED: u32 = 1;
     /// The hello of the handshake cannot be understood.
     pub(crate) const VERSION: u32 = 2;
+    /// Too many peers show their credentials at the moment.
+    pub(crate) const BUSY: u32 = 3;
     /// The control stream was misused; the kind of fault is added.
     pub(crate) const FAULT: u32 = 16;
 }
@@ -238,6 +241,10 @@ pub enum EndReason {
     Closed,
     /// The peer's policy does not admit this device.
     Refused,
+    /// The policy here no longer allows the peer, or this channel of it.
+    NoLongerAllowed,
+    /// The peer lets too many that it does not know show their credentials at the moment.
+    Busy,
     /// Nothing was heard for too long.
     TimedOut,
     /// The peer is running, but does not know the connection: its program was started again.
@@ -259,6 +266,7 @@ impl EndReason {
                 Ok(close_code::DONE) => Self::Closed,
                 Ok(close_code::REFUSED) => Self::Refused,
                 Ok(close_code::VERSION) => Self::Version,
+                Ok(close_code::BUSY) => Self::Busy,
                 _ => Self::Protocol(format!("the peer closed with code {code}")),
             },
             ConnectionFault::LocalClose => Self::Closed,
@@ -275,6 +283,8 @@ impl fmt::Display for EndReason {
         match self {
             Self::Closed => f.write_str("it was closed"),
             Self::Refused => f.write_str("the peer's policy does not allow this device"),
+            Self::NoLongerAllowed => f.write_str("the policy here no longer allows it"),
+            Self::Busy => f.write_str("too many show the peer their credentials at the moment"),
             Self::TimedOut => f.write_str("nothing was heard from the peer for too long"),
             Self::PeerRestarted => f.write_str("the peer was started again"),
             Self::PortClosed => f.write_str("the peer's program is gone (its port is closed)"),

@@ -43,6 +43,11 @@ pub enum Event {
         /// What was asked for.
         action: Option<OwnedAction>,
     },
+    /// Decisions may be others from now on: another policy is in force, a grant or a certificate
+    /// has ended, or a peer has shown credentials. Connections and channels that are no longer
+    /// allowed are cut before this is told; what an application decided with
+    /// [`Node::decide`](crate::Node::decide) it has to ask again.
+    PolicyChanged,
 }
 
 /// A subscription to the events of a node, see [`Node::events`](crate::Node::events).

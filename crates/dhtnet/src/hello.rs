@@ -1,29 +1,46 @@
-//! What both sides say about themselves inside the handshake: version and process instance.
+//! What both sides say about themselves inside the handshake: version, process instance, and
+//! whether credentials are wanted or at hand.
 
 use crate::peers::Instance;
 
 /// Version of everything above the transport. A peer with another one is refused.
 const VERSION: u8 = 1;
 
-/// The application part of both handshake messages: `version (1) ‖ instance (16)`. Later versions
-/// may append; what follows is ignored.
+/// Flag: the policy here could give more to a peer that shows credentials.
+const WANTS: u8 = 1;
+
+/// Flag: this device has credentials, and shows them if they are wanted.
+const SHOWS: u8 = 2;
+
+/// The application part of both handshake messages: `version (1) ‖ instance (16) ‖ flags (1)`.
+/// Later versions may append; what follows is ignored. Without the flags all are unset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Hello {
     pub(crate) instance: Instance,
+    /// Whether the sender's policy could give more to a peer that shows credentials.
+    pub(crate) wants: bool,
+    /// Whether the sender has credentials to show.
+    pub(crate) shows: bool,
 }
 
 impl Hello {
     pub(crate) fn encode(self) -> Vec<u8> {
         let mut bytes = vec![VERSION];
         bytes.extend_from_slice(&self.instance);
+        bytes.push((u8::from(self.wants) * WANTS) | (u8::from(self.shows) * SHOWS));
         bytes
     }
 
     /// `None` when it is too short or of another version.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let (&version, rest) = bytes.split_first()?;
-        let instance = *rest.first_chunk()?;
-        (version == VERSION).then_some(Self { instance })
+        let (instance, rest) = rest.split_first_chunk()?;
+        let flags = rest.first().copied().unwrap_or(0);
+        (version == VERSION).then_some(Self {
+            instance: *instance,
+            wants: flags & WANTS != 0,
+            shows: flags & SHOWS != 0,
+        })
     }
 }
 
@@ -31,24 +48,48 @@ impl Hello {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_hello_survives_the_wire_and_its_truncation_does_not() {
-        let hello = Hello {
+    fn hello(wants: bool, shows: bool) -> Hello {
+        Hello {
             instance: *b"0123456789abcdef",
-        };
-        let bytes = hello.encode();
-        assert_eq!(bytes, b"\x010123456789abcdef");
-        assert_eq!(Hello::decode(&bytes), Some(hello));
-        for len in 0..bytes.len() {
-            assert_eq!(Hello::decode(&bytes[..len]), None);
+            wants,
+            shows,
         }
     }
 
     #[test]
+    fn a_hello_survives_the_wire_and_its_truncation_does_not() {
+        for (wants, shows, flags) in [
+            (false, false, 0),
+            (true, false, 1),
+            (false, true, 2),
+            (true, true, 3),
+        ] {
+            let bytes = hello(wants, shows).encode();
+            assert_eq!(bytes[..17], *b"\x010123456789abcdef");
+            assert_eq!(bytes[17..], [flags]);
+            assert_eq!(Hello::decode(&bytes), Some(hello(wants, shows)));
+            for len in 0..bytes.len() - 1 {
+                assert_eq!(Hello::decode(&bytes[..len]), None);
+            }
+        }
+    }
+
+    #[test]
+    fn a_hello_without_flags_wants_and_shows_nothing() {
+        let bytes = hello(true, true).encode();
+        assert_eq!(
+            Hello::decode(&bytes[..bytes.len() - 1]),
+            Some(hello(false, false))
+        );
+    }
+
+    #[test]
     fn what_follows_is_ignored_and_another_version_is_not_understood() {
-        let mut bytes = Hello { instance: [9; 16] }.encode();
+        let mut bytes = hello(true, false).encode();
         bytes.push(1);
-        assert_eq!(Hello::decode(&bytes), Some(Hello { instance: [9; 16] }));
+        assert_eq!(Hello::decode(&bytes), Some(hello(true, false)));
+        bytes[17] |= 0xf0;
+        assert_eq!(Hello::decode(&bytes), Some(hello(true, false)));
         bytes[0] = 2;
         assert_eq!(Hello::decode(&bytes), None);
     }

@@ -50,7 +50,9 @@
 //!   directions of a stream end separately.
 //! - [`Listener`] and [`Incoming`]: the other side. The policy is asked first; a request that it
 //!   denies is never seen by a listener.
-//! - [`identity::policy::Policy`]: who may do what. Without one, nobody may connect.
+//! - [`identity::policy::Policy`]: who may do what. Without one, nobody may connect. It can be
+//!   replaced while connections live ([`Node::set_policy`]), and may ask for certificates and
+//!   capabilities, which peers show inside the connection ([`NodeBuilder::credentials`]).
 //! - [`discovery::Discovery`]: where addresses come from. Hints in the [`PeerAddress`] and multicast
 //!   DNS on the local network are built in; all sources are asked at once.
 //! - [`Event`]s and reports ([`Node::connections`], [`Node::channels`]): what happens.
@@ -67,6 +69,8 @@
 //! | what | bound |
 //! |---|---|
 //! | connections of a node; unfinished handshakes of others | 4,096; 256 |
+//! | connections of peers that only credentials could let in, until they are shown; of one peer | 64; 4 |
+//! | time for a peer to show its credentials | 5 s |
 //! | channels of a connection, both sides together | 2,048 |
 //! | requests that wait for one listener | 256 |
 //! | unread bytes of one channel; of one connection | 2 MiB; 16 MiB |
@@ -122,7 +126,7 @@ pub use dhtnet_identity::{DeviceId, DeviceKey, PeerAddress};
 pub use dhtnet_secure_transport as transport;
 
 pub use crate::builder::NodeBuilder;
-pub use crate::channel::{Channel, RecvHalf, SendHalf};
+pub use crate::channel::{Channel, DatagramBatch, RecvHalf, SendHalf};
 pub use crate::connect::ConnectOptions;
 pub use crate::error::{
     BuildError, ChannelError, ConnectError, ConnectStep, EndReason, ListenError,

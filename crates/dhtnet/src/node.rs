@@ -6,25 +6,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use dhtnet_channel_mux::{ChannelRequest, CloseCode, DeclineReason};
-use dhtnet_identity::policy::{Action, Decision, OwnedAction, Policy};
+use dhtnet_identity::policy::{Action, Decision, OwnedAction, Policy, Presented};
 use dhtnet_identity::{DeviceId, DeviceKey, PeerAddress};
 use tokio::task::JoinHandle;
 
 use crate::builder::NodeBuilder;
 use crate::channel::Channel;
 use crate::connect::{self, ConnectOptions};
-use crate::core::{ConnectionKey, Phase};
 use crate::dht::Dht;
 use crate::discovery::{Announcement, Discovery};
 use crate::error::{ConnectError, ListenError, close_code};
-use crate::events::{Event, Events};
+use crate::events::Events;
 use crate::interfaces::Watcher;
 use crate::listener::{Incoming, Listener};
 use crate::port_mapping::{PortMapper, PortMapping, public_addresses};
 use crate::relays::blocked::Carrier;
 use crate::relays::finder::{RelayFault, RelayFinder};
 use crate::report::{ChannelReport, ConnectionReport, DropReport};
-use crate::state::{ActionOf, DialFailure, Offer, Shared, default_action};
+use crate::state::{ActionOf, CREDENTIALS_CHANNEL, DialFailure, Offer, Shared, default_action};
 use crate::traversal::StunAsker;
 use crate::upkeep::Upkeep;
 
@@ -242,6 +241,9 @@ impl Node {
         ChannelRequest::stream(name)
             .validate()
             .map_err(ListenError::InvalidName)?;
+        if name == CREDENTIALS_CHANNEL {
+            return Err(ListenError::NameTaken);
+        }
         let mut state = self.handle.shared().lock();
         if state.closing {
             return Err(ListenError::ShuttingDown);
@@ -313,23 +315,29 @@ impl Node {
             .decide(SystemTime::now(), peer, action)
     }
 
-    /// Replaces the policy. Connections that peers began and that it does not admit end at once.
+    /// Replaces the policy. What it does not allow ends at once: connections that peers began and
+    /// that it does not admit, and every channel that a peer was given and may not have any more.
+    /// The same happens by itself when a rule, a certificate or a capability ends.
+    ///
+    /// What a peer has shown counts on. A peer that was connected while no policy asked for
+    /// credentials has shown nothing; it shows them when it connects again.
     pub fn set_policy(&self, policy: Policy) {
-        let (now, wall) = (self.handle.now(), SystemTime::now());
-        self.handle.shared().with(|state| {
-            state.policy = Arc::new(policy);
-            let refused: Vec<(ConnectionKey, DeviceId)> = state
-                .core
-                .connections()
-                .filter(|c| c.phase == Phase::Established && !c.initiated)
-                .filter_map(|c| c.peer.map(|peer| (c.key, peer)))
-                .filter(|(_, peer)| !state.policy.admits_at(peer, wall).is_allowed())
-                .collect();
-            for (key, peer) in refused {
-                state.tell(Event::Refused { peer, action: None });
-                state.core.close(now, key, close_code::REFUSED);
-            }
-        });
+        let times = (self.handle.now(), SystemTime::now());
+        self.handle
+            .shared()
+            .with(|state| state.set_policy(policy, times));
+        // Deadlines may be others.
+        self.handle.shared().wake.wake();
+    }
+
+    /// Replaces what this device shows, see [`NodeBuilder::credentials`]: after a renewal, or when
+    /// a capability was received. It is shown on the connections that are up, too, to peers that
+    /// asked for credentials.
+    pub fn set_credentials(&self, credentials: &Presented) {
+        let now = self.handle.now();
+        self.handle
+            .shared()
+            .with(|state| state.set_credentials(credentials, now));
     }
 
     /// Ends the node in good order: no new channels; what was written to channels that were

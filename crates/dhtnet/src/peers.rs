@@ -93,6 +93,12 @@ impl PeerTable {
         retire
     }
 
+    /// All connections with a peer.
+    pub(crate) fn keys(&self, peer: &DeviceId) -> impl Iterator<Item = ConnectionKey> + '_ {
+        let live = self.peers.get(peer).into_iter().flatten();
+        live.map(|live| live.key)
+    }
+
     /// Whether a connection that the peer begins wins against one that we begin.
     pub(crate) fn prefers_theirs(&self, peer: &DeviceId) -> bool {
         *peer < self.own
@@ -113,6 +119,17 @@ impl PeerTable {
         for live in self.peers.get_mut(peer).into_iter().flatten() {
             live.retired |= live.key == key;
         }
+    }
+
+    /// Connections to programs of `peer` other than the one with this instance number.
+    pub(crate) fn of_other_programs(
+        &self,
+        peer: &DeviceId,
+        instance: &Instance,
+    ) -> Vec<ConnectionKey> {
+        let all = self.peers.get(peer).into_iter().flatten();
+        let others = all.filter(|live| live.instance != *instance);
+        others.map(|live| live.key).collect()
     }
 
     /// The connection for new channels to `peer`: the newest that is not retired.

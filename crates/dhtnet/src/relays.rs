@@ -12,6 +12,7 @@ mod error;
 pub(crate) mod finder;
 mod reach;
 mod server;
+mod standing;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -191,14 +192,6 @@ impl Relays {
     pub(crate) fn name(&self, number: u16) -> Option<String> {
         let inner = self.lock();
         inner.entries.get(&number).map(|e| e.target.name.clone())
-    }
-
-    /// An allocation that can be used, at a server that is not silent.
-    pub(crate) fn standing(&self) -> Option<u16> {
-        let inner = self.lock();
-        let mut all = inner.entries.iter();
-        all.find(|(_, entry)| !entry.relayed().is_empty() && !entry.is_doubtful())
-            .map(|(number, _)| *number)
     }
 
     /// Waits until some allocation can be used.

@@ -1,20 +1,28 @@
 //! Everything behind the node's one lock: the core, who listens, who waits, and what is told.
 
+mod admission;
 pub(crate) mod channels;
+mod credentials;
 mod dials;
 mod listeners;
+mod notes;
+mod renewal;
+mod review;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use dhtnet_channel_mux::{self as mux, CloseCode, CloseReason, DeclineCode, DeclineReason};
 use dhtnet_identity::DeviceId;
-use dhtnet_identity::policy::{Action, Decision, Policy};
+use dhtnet_identity::policy::{Action, Cause, Decision, OwnedAction, Policy, Presented};
 use dhtnet_secure_transport::PeerIdentity;
 use futures_util::task::AtomicWaker;
 use tokio::sync::{Notify, broadcast};
 
+pub(crate) use self::admission::CREDENTIALS_CHANNEL;
+use self::admission::audit;
 use self::channels::ChannelTable;
+use self::credentials::Showings;
 pub(crate) use self::dials::{DialFailure, Dials};
 pub(crate) use self::listeners::{ActionOf, Listeners, Offer, default_action};
 use crate::core::path::{Change, Route};
@@ -22,7 +30,7 @@ use crate::core::{ConnectionKey, Core, CoreEvent, DialError};
 use crate::error::{EndReason, close_code};
 use crate::events::Event;
 use crate::hello::Hello;
-use crate::peers::PeerTable;
+use crate::peers::{Instance, PeerTable};
 use crate::report::{PathEvent, PathReason, PathReport};
 
 /// What the driver and the handles share.
@@ -69,9 +77,15 @@ pub(crate) struct State {
     pub(crate) core: Core,
     pub(crate) peers: PeerTable,
     pub(crate) channels: ChannelTable,
+    pub(crate) notes: notes::Notes,
     pub(crate) listeners: Listeners,
     pub(crate) dials: Dials,
     pub(crate) policy: Arc<Policy>,
+    pub(crate) showings: Showings,
+    /// What this device shows, encoded; empty if it has nothing.
+    own_credentials: bytes::Bytes,
+    instance: Instance,
+    next_review: Option<review::Review>,
     pub(crate) events: broadcast::Sender<Event>,
     /// A shutdown has begun: nothing new.
     pub(crate) closing: bool,
@@ -80,18 +94,30 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(own: DeviceId, core: Core, policy: Arc<Policy>, events: usize) -> Self {
-        Self {
+    pub(crate) fn new(
+        (own, instance): (DeviceId, Instance),
+        core: Core,
+        (policy, credentials): (Policy, &Presented),
+        events: usize,
+    ) -> Self {
+        let state = Self {
             core,
             peers: PeerTable::new(own),
             channels: ChannelTable::default(),
+            notes: notes::Notes::default(),
             listeners: Listeners::default(),
             dials: Dials::default(),
-            policy,
+            policy: Arc::new(policy),
+            showings: Showings::default(),
+            own_credentials: review::encode(credentials),
+            instance,
+            next_review: None,
             events: broadcast::Sender::new(events),
             closing: false,
             abandoned: false,
-        }
+        };
+        state.core.set_hello(state.hello());
+        state
     }
 
     /// Handles all events of the core. The driver calls it after everything it did.
@@ -107,7 +133,7 @@ impl State {
                     self.on_established(now, wall_clock(), key, &identity, initiated);
                 }
                 CoreEvent::Ended { key, reason } => self.on_ended(key, reason),
-                CoreEvent::Path { key, change } => self.on_path_change(key, change),
+                CoreEvent::Path { key, change } => self.on_path_change(now, key, change),
                 CoreEvent::Mux { key, event } => self.on_mux_event(now, wall_clock, key, event),
             }
         }
@@ -121,23 +147,28 @@ impl State {
         identity: &PeerIdentity,
         initiated: bool,
     ) {
-        let peer = identity.id;
-        if !initiated && !self.policy.admits_at(&peer, wall).is_allowed() {
-            tracing::info!(peer = %peer.short(), "refused a connection: no rule allows this peer");
-            self.tell(Event::Refused { peer, action: None });
-            self.core.close(now, key, close_code::REFUSED);
-            return;
-        }
         let Some(hello) = Hello::decode(&identity.application) else {
             self.core.close(now, key, close_code::VERSION);
             return;
         };
+        self.admit((now, wall), key, identity.id, (hello, initiated));
+    }
+
+    /// A connection is let in: it serves whoever waits for this peer.
+    fn on_admitted(&mut self, now: Instant, key: ConnectionKey, peer: DeviceId) {
+        let Some(showing) = self.showings.get(key) else {
+            return;
+        };
+        let (hello, initiated) = (showing.hello, showing.initiated);
         let retire = self
             .peers
             .on_established(now, peer, key, hello.instance, initiated);
         for duplicate in retire {
             tracing::debug!(peer = %peer.short(), "two connections to one peer: keeping one");
             self.core.retire(now, duplicate);
+        }
+        if initiated {
+            self.end_forgotten(now, &peer, (key, &hello.instance));
         }
         let path = self.core.get(key).and_then(|c| c.paths.current());
         tracing::debug!(peer = %peer.short(), ?path, initiated, "connected");
@@ -158,6 +189,7 @@ impl State {
             return;
         };
         let (peer, established) = (connection.peer, connection.established);
+        self.showings.on_connection_ended(key);
         if let Some(peer) = peer {
             self.peers.on_ended(&peer, key);
             self.dials.on_attempt_failed(&peer, key, &reason);
@@ -171,7 +203,7 @@ impl State {
         }
     }
 
-    fn on_path_change(&mut self, key: ConnectionKey, change: Change) {
+    fn on_path_change(&mut self, now: Instant, key: ConnectionKey, change: Change) {
         let Some(connection) = self.core.get(key) else {
             return;
         };
@@ -191,6 +223,7 @@ impl State {
             }
             Change::Found => {
                 tracing::info!(peer = %peer.short(), "the peer answers again");
+                self.on_heard_again(now, &peer, key);
                 PathEvent::Back
             }
         };
@@ -204,6 +237,9 @@ impl State {
         key: ConnectionKey,
         event: mux::Event,
     ) {
+        if self.on_credentials_event((now, wall_clock), key, &event) {
+            return;
+        }
         match event {
             mux::Event::Incoming { id, request } => {
                 self.on_request(now, wall_clock(), key, id, request);
@@ -219,6 +255,7 @@ impl State {
                 tracing::warn!(%fault, "closing a connection that breaks the protocol");
                 self.core.close(now, key, close_code::FAULT + fault.code());
             }
+            mux::Event::Note { body } => self.on_note(key, body),
             mux::Event::Pong { nonce, rtt } => self.channels.on_pong(key, nonce, rtt),
             event => self.channels.on_event(key, event),
         }
@@ -235,34 +272,46 @@ impl State {
         let Some(peer) = self.core.get(key).and_then(|c| c.peer) else {
             return;
         };
-        let verdict = self.judge(wall, &peer, &request);
-        let declined = match verdict {
-            Ok(()) if self.closing => Err(DeclineReason::from(DeclineCode::ShuttingDown)),
-            Ok(()) => self.listeners.offer(Offer {
-                connection: key,
-                id,
-                peer,
-                request,
-            }),
-            Err(reason) => Err(reason),
+        if request.name == CREDENTIALS_CHANNEL {
+            return self.on_credentials_request(now, key, id);
+        }
+        // Of a connection that was turned away nothing is judged any more.
+        let Some(showing) = self.showings.get_mut(key) else {
+            return;
         };
-        if let Err(reason) = declined {
-            // The request may be gone by now; then there is nobody to tell.
+        if !showing.is_awaited() {
+            return self.answer_request((now, wall), (key, peer), (id, request));
+        }
+        if showing.hold(id, request).is_err() {
+            let reason = DeclineReason::from(DeclineCode::Busy);
             let _ = self
                 .core
                 .with_mux(key, |mux, link| mux.decline(link, now, id, reason));
         }
     }
 
-    /// Asks the policy, and logs what it says.
+    /// Asks the policy about a peer with all that it has shown on any of its connections, and
+    /// logs what it says.
     pub(crate) fn decide(
         &self,
         wall: SystemTime,
         peer: &DeviceId,
         action: &Action<'_>,
     ) -> Decision {
-        let decision = self.policy.evaluate(peer, action, wall);
-        tracing::info!(peer = %peer.short(), %action, %decision, "policy");
+        let mut decision = self.policy.evaluate(peer, action, wall);
+        for key in self.peers.keys(peer) {
+            if decision.is_allowed() {
+                break;
+            }
+            let Some(showing) = self.showings.get(key) else {
+                continue;
+            };
+            let better = showing.decide(&self.policy, action, wall);
+            if better.is_allowed() || better.cause == Cause::Ended {
+                decision = better;
+            }
+        }
+        audit(peer, action, &decision);
         decision
     }
 
@@ -270,11 +319,20 @@ impl State {
     fn judge(
         &mut self,
         wall: SystemTime,
-        peer: &DeviceId,
+        (key, peer): (ConnectionKey, &DeviceId),
         request: &mux::ChannelRequest,
-    ) -> Result<(), DeclineReason> {
-        let action = self.listeners.action_of(request)?;
-        let decision = self.decide(wall, peer, &action.as_action());
+    ) -> Result<OwnedAction, DeclineReason> {
+        let action = self.listeners.action_of(request).inspect_err(|reason| {
+            if reason.code() == DeclineCode::Policy {
+                let why = reason.message().escape_debug();
+                tracing::info!(target: "dhtnet::policy", %peer, verdict = "deny", "{why}");
+            }
+        })?;
+        let Some(showing) = self.showings.get(key) else {
+            return Err(DeclineReason::from(DeclineCode::Policy));
+        };
+        let decision = showing.decide(&self.policy, &action.as_action(), wall);
+        audit(peer, &action.as_action(), &decision);
         if !decision.is_allowed() {
             let message = format!("{action} is not allowed");
             self.tell(Event::Refused {
@@ -287,7 +345,7 @@ impl State {
             let message = format!("the peer is up, but not waiting for {}", request.name);
             return Err(DeclineReason::new(DeclineCode::NoListener, message));
         }
-        Ok(())
+        Ok(action)
     }
 
     /// Tries a way to a peer that somebody waits for: begins the handshake with the first, adds
@@ -299,9 +357,13 @@ impl State {
         route: Route,
     ) -> Result<(), DialError> {
         if let Some(live) = self.peers.primary(peer) {
-            self.core.add_candidate(now, live, route);
+            self.add_way(now, (peer, live), route);
             return Ok(());
         }
+        self.race(now, peer, route)
+    }
+
+    fn race(&mut self, now: Instant, peer: &DeviceId, route: Route) -> Result<(), DialError> {
         if !self.dials.contains(peer) {
             return Ok(());
         }
@@ -335,3 +397,6 @@ impl State {
         let _ = self.events.send(event);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,10 @@
 //! time and sockets. Here are the two tasks around them: calling, and answering calls.
 
 mod ground;
+mod over_connection;
+mod reserve;
 mod sessions;
+mod strangers;
 mod stun_servers;
 mod updates;
 
@@ -14,6 +17,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use dhtnet_identity::policy::Admission;
 use dhtnet_identity::{DeviceId, PeerAddress};
 use dhtnet_nat_traversal::offer::{Offer, ReplayWindow, SessionId, Wish};
 use dhtnet_nat_traversal::punch::Role;
@@ -24,7 +28,9 @@ use rand_core::{Rng, SeedableRng};
 use tokio::task::JoinHandle;
 
 pub(crate) use self::ground::Ground;
+pub(crate) use self::over_connection::By;
 pub(crate) use self::sessions::{Order, Sessions};
+use self::strangers::Strangers;
 pub(crate) use self::stun_servers::{StunAsker, StunServers};
 use crate::core::path::Via;
 use crate::discovery::{Announcement, Discovery, Lookup};
@@ -99,7 +105,8 @@ impl Traversal {
         (signaller, ground, changes): (Signaller, Ground, Option<Changes>),
         rng: ChaCha20Rng,
     ) -> Self {
-        Self(Arc::new(Parts {
+        let notes = shared.lock().notes.subscribe();
+        let parts = Arc::new(Parts {
             own: shared.own,
             shared,
             sessions,
@@ -109,14 +116,16 @@ impl Traversal {
             changes,
             rng: Mutex::new(rng),
             answering: Mutex::new(None),
-        }))
+        });
+        over_connection::attend(&parts, notes);
+        Self(parts)
     }
 }
 
 impl Traversal {
     /// Looks for paths to a peer once more, with which there is a connection.
-    pub(crate) async fn call_once(&self, peer: DeviceId) {
-        self.0.clone().call(peer).await;
+    pub(crate) async fn call_once(&self, peer: DeviceId, by: By) {
+        self.0.clone().call(peer, by).await;
     }
 }
 
@@ -141,9 +150,9 @@ impl Parts {
     }
 
     /// Leaves an offer for `peer`, listens for the answer, and ends with the session.
-    async fn call(self: Arc<Self>, peer: DeviceId) {
+    async fn call(self: Arc<Self>, peer: DeviceId, by: By) {
         self.ask_for_relay();
-        if self.signaller.ready().await.is_err() {
+        if by == By::Dht && self.signaller.ready().await.is_err() {
             return;
         }
         let mut rng = self.rng();
@@ -153,12 +162,37 @@ impl Parts {
             tracing::debug!(peer = %peer.short(), "too many calls at once");
             return;
         };
-        self.use_standing_relay(id);
+        self.use_standing_relays(id);
         let Some(offer) = self.sessions.offer(id, Wish::Connect) else {
             return;
         };
         let place = answer_place(&offer);
         self.keep_updated(id, (offers_to(&peer), OFFER), peer);
+        let by_connection = by == By::Connection && self.tell_over_connection(&peer, &offer);
+        let conversation = async {
+            if by_connection {
+                self.until_unanswered(id).await;
+            }
+            self.converse(peer, (id, place), offer, rng).await;
+        };
+        tokio::select! {
+            () = conversation => {}
+            () = call.over() => {}
+        }
+        call.over().await;
+    }
+
+    /// Calls through the DHT: leaves the offer until it was taken, and takes the answers.
+    async fn converse(
+        self: &Arc<Self>,
+        peer: DeviceId,
+        (id, place): (SessionId, dhtnet_dht_core::Id),
+        offer: Offer,
+        rng: ChaCha20Rng,
+    ) {
+        if self.signaller.ready().await.is_err() {
+            return;
+        }
         tracing::debug!(peer = %peer.short(), candidates = offer.candidates.len(), "calling through the DHT");
         let send = self.send((offers_to(&peer), OFFER), peer, offer.encode(), rng);
         let receive = self.await_answers(peer, id, place);
@@ -169,12 +203,7 @@ impl Parts {
             }
         };
         let insist = self.insist(id, peer);
-        let conversation = async { tokio::join!(send, receive, knock, insist) };
-        tokio::select! {
-            _ = conversation => {}
-            () = call.over() => {}
-        }
-        call.over().await;
+        tokio::join!(send, receive, knock, insist);
     }
 
     /// Takes the peer's answers, for as long as there may be any.
@@ -262,11 +291,12 @@ impl Parts {
     /// Answers offers for as long as the node listens.
     async fn answer_offers(self: Arc<Self>) {
         let mut replays = ReplayWindow::default();
+        let mut strangers = Strangers::default();
         let mut changes = self.changes.clone();
         loop {
             // Who moves is told at the old address, and listens anew.
             tokio::select! {
-                () = self.answer_until_lost(&mut replays) => {}
+                () = self.answer_until_lost(&mut replays, &mut strangers) => {}
                 () = answer_knocks(self.signaller.dht(), &self.own, (&self.shared, &self.sessions)) => {}
                 () = next_change(&mut changes) => {}
             }
@@ -274,7 +304,11 @@ impl Parts {
     }
 
     /// Answers offers until the DHT tells of no more, and waits a moment.
-    async fn answer_until_lost(self: &Arc<Self>, replays: &mut ReplayWindow) {
+    async fn answer_until_lost(
+        self: &Arc<Self>,
+        replays: &mut ReplayWindow,
+        strangers: &mut Strangers,
+    ) {
         let place = offers_to(&self.own);
         if let Ok(mut offers) = self.signaller.receive(place, OFFER).await {
             let mut minute = (Instant::now(), 0);
@@ -284,14 +318,18 @@ impl Parts {
                 }
                 minute.1 += 1;
                 if minute.1 <= MAX_OFFERS_PER_MINUTE {
-                    self.on_offer(replays, signal);
+                    self.on_offer((replays, strangers), signal);
                 }
             }
         }
         tokio::time::sleep(LISTEN_RETRY).await;
     }
 
-    fn on_offer(self: &Arc<Self>, replays: &mut ReplayWindow, signal: Signal) {
+    fn on_offer(
+        self: &Arc<Self>,
+        (replays, strangers): (&mut ReplayWindow, &mut Strangers),
+        signal: Signal,
+    ) {
         let Signal { sender, message } = signal;
         let offer = match Offer::decode(&message) {
             Ok(offer) if offer.wish != Wish::Answer => offer,
@@ -303,15 +341,25 @@ impl Parts {
         };
         let wall = SystemTime::now();
         // Nothing is sent anywhere for who may not come in.
-        let admits = self.shared.lock().policy.admits_at(&sender, wall);
-        if !admits.is_allowed() {
-            tracing::debug!(peer = %sender.short(), "a call of somebody who is not allowed in");
-            return;
+        let admission = self.shared.lock().policy.admission(&sender, wall);
+        match admission {
+            Admission::Admitted(_) => {}
+            Admission::MayShow if self.sessions.has(offer.session, &sender) => {}
+            Admission::MayShow if strangers.may_call(Instant::now()) => {}
+            Admission::MayShow | Admission::Refused(_) => {
+                tracing::debug!(peer = %sender.short(), "a call of somebody who is not allowed in");
+                return;
+            }
         }
         if let Err(refused) = replays.admit(wall, &sender, &offer) {
             tracing::debug!(peer = %sender.short(), %refused, "a call that is not answered");
             return;
         }
+        self.answer(sender, offer, By::Dht);
+    }
+
+    /// Answers the offer of a peer that may call.
+    fn answer(self: &Arc<Self>, sender: DeviceId, offer: Offer, by: By) {
         let id = offer.session;
         // More of a call that is known; or it came before the call itself, and is as good.
         if self.sessions.has(id, &sender) {
@@ -328,7 +376,7 @@ impl Parts {
             tracing::debug!(peer = %sender.short(), "too many calls at once");
             return;
         };
-        self.use_standing_relay(id);
+        self.use_standing_relays(id);
         self.sessions.handle_offer(Instant::now(), id, offer);
         let Some(answer) = self.sessions.offer(id, Wish::Answer) else {
             return;
@@ -337,7 +385,13 @@ impl Parts {
         self.shared.wake.wake();
         let parts = self.clone();
         tokio::spawn(async move {
-            let send = parts.send((place, ANSWER), sender, answer.encode(), rng);
+            let send = async {
+                if by == By::Dht || !parts.tell_over_connection(&sender, &answer) {
+                    parts
+                        .send((place, ANSWER), sender, answer.encode(), rng)
+                        .await;
+                }
+            };
             tokio::select! {
                 () = send => {}
                 () = call.over() => {}
@@ -364,7 +418,7 @@ impl Discovery for Traversal {
 
     /// Finds no addresses: what works goes to the race by itself. Lasts as long as it tries.
     fn lookup(&self, peer: &PeerAddress) -> Lookup {
-        let calling = self.0.clone().call(peer.id);
+        let calling = self.0.clone().call(peer.id, By::Dht);
         futures_util::stream::once(calling)
             .filter_map(|()| std::future::ready(None))
             .boxed()

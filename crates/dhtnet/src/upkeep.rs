@@ -15,14 +15,17 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::MissedTickBehavior;
 
-use crate::core::path::Via;
+use crate::connect::reach_again;
+use crate::core::path::{Paths, Via};
 use crate::dht::Dht;
+use crate::discovery::Discovery;
 use crate::events::Event;
 use crate::interfaces::{Changes, next_change};
 use crate::report::{PathEvent, PathKind};
 use crate::state::{Shared, State};
-use crate::traversal::{Sessions, Traversal};
+use crate::traversal::{By, Sessions, Traversal};
 
 /// Time after a change of the network until a peer is called: the paths that are known may well
 /// answer by then.
@@ -40,8 +43,25 @@ const LOOK_AROUND: Duration = Duration::from_secs(5);
 /// How often is looked whether a call is due.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// How often is looked whether a connection hangs on one relay.
+const LOOK_AT_RELAYS: Duration = Duration::from_secs(1);
+
+/// Looks in a row that have to find it busy until a second relay is asked for: one that is over in a
+/// moment needs none. The side that did not begin the connection leaves it to the other at first,
+/// which may know no second relay.
+const BUSY_LOOKS: u32 = 2;
+const BUSY_LOOKS_OF_THE_OTHER: u32 = 6;
+
+/// What was heard so lately is traffic: an idle connection is heard every five seconds.
+const BUSY: Duration = Duration::from_secs(2);
+
+/// Looks until a second relay is asked for once more.
+const LOOKS_BETWEEN: u32 = 60;
+
 /// A peer whose paths could be better.
 struct Case {
+    /// Looks in a row at which all its traffic hung on one relay.
+    hangs: u32,
     ladder: Ladder,
     due: Option<Instant>,
     initiated: bool,
@@ -65,7 +85,7 @@ impl Upkeep {
         (shared, sessions): (&Arc<Shared>, Arc<Sessions>),
         changes: Option<Changes>,
         (dht, traversal, moved): (Option<Dht>, Option<Traversal>, watch::Sender<u64>),
-        rng: ChaCha20Rng,
+        (sources, rng): (Vec<Arc<dyn Discovery>>, ChaCha20Rng),
     ) -> Self {
         let work = Work {
             dht,
@@ -75,9 +95,11 @@ impl Upkeep {
             shared: Arc::downgrade(shared),
             sessions,
             traversal,
+            sources,
             rng,
             cases: BTreeMap::new(),
             calls: JoinSet::new(),
+            searches: JoinSet::new(),
             looks: JoinSet::new(),
         };
         let events = shared.lock().events.subscribe();
@@ -91,6 +113,8 @@ struct Work {
     sessions: Arc<Sessions>,
     dht: Option<Dht>,
     traversal: Option<Traversal>,
+    /// Where silent peers are looked for.
+    sources: Vec<Arc<dyn Discovery>>,
     /// Tells that this device may be somewhere else for the others.
     moved: Arc<watch::Sender<u64>>,
     /// When that was last looked into.
@@ -100,11 +124,14 @@ struct Work {
     changed_at: Option<Instant>,
     cases: BTreeMap<DeviceId, Case>,
     calls: JoinSet<DeviceId>,
+    searches: JoinSet<()>,
     looks: JoinSet<()>,
 }
 
 impl Work {
     async fn run(mut self, mut events: Receiver<Event>, mut changes: Option<Changes>) {
+        let mut relays = tokio::time::interval(LOOK_AT_RELAYS);
+        relays.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let waiting = self.cases.values().any(|case| case.due.is_some());
             tokio::select! {
@@ -115,12 +142,14 @@ impl Work {
                 },
                 () = next_change(&mut changes) => self.on_network_change().await,
                 Some(_) = self.looks.join_next() => {}
+                Some(_) = self.searches.join_next() => {}
                 Some(ended) = self.calls.join_next() => {
                     if let Ok(peer) = ended {
                         self.on_call_ended(peer);
                     }
                 }
                 () = tokio::time::sleep(LOOK), if waiting => self.call_those_due(),
+                _ = relays.tick(), if !self.cases.is_empty() => self.prepare_reserves(),
             }
         }
     }
@@ -130,6 +159,7 @@ impl Work {
         match event {
             Event::Connected { peer, initiated } => {
                 let case = Case {
+                    hangs: 0,
                     ladder: Ladder::default(),
                     due: None,
                     initiated: *initiated,
@@ -155,6 +185,10 @@ impl Work {
                 // It was silent for two seconds before this is said.
                 PathEvent::Silent => {
                     self.look_around(now);
+                    if self.cases.get(peer).is_some_and(|case| case.initiated) {
+                        let (shared, sources) = (self.shared.clone(), self.sources.clone());
+                        self.searches.spawn(reach_again(shared, sources, *peer));
+                    }
                     self.call_in(peer, now + BEFORE_CALL);
                 }
                 PathEvent::Changed { path, .. } if path.kind == PathKind::Relayed => {
@@ -166,7 +200,7 @@ impl Work {
                     }
                 }
             },
-            Event::Refused { .. } => {}
+            Event::Refused { .. } | Event::PolicyChanged => {}
         }
     }
 
@@ -274,11 +308,57 @@ impl Work {
                 self.on_call_ended(peer);
                 continue;
             }
-            tracing::debug!(peer = %peer.short(), "looking for a better path");
+            let by = self.way_to(&peer);
+            tracing::debug!(peer = %peer.short(), ?by, "looking for a better path");
             self.calls.spawn(async move {
-                traversal.call_once(peer).await;
+                traversal.call_once(peer, by).await;
                 peer
             });
+        }
+    }
+
+    /// Over the connection, if the peer was heard on it since the network changed.
+    fn way_to(&self, peer: &DeviceId) -> By {
+        let Some(shared) = self.shared.upgrade() else {
+            return By::Dht;
+        };
+        let state = shared.lock();
+        let connection = state.heard(peer).and_then(|key| state.core.get(key));
+        let changed = self.changed_at;
+        let is_proven =
+            connection.is_some_and(|c| changed.is_none_or(|at| c.paths.is_heard_since(at)));
+        if is_proven { By::Connection } else { By::Dht }
+    }
+
+    /// Asks for a second relay for each connection that is busy and hangs on one.
+    fn prepare_reserves(&mut self) {
+        let (Some(shared), Some(traversal)) = (self.shared.upgrade(), &self.traversal) else {
+            return;
+        };
+        let now = Instant::now();
+        let state = shared.lock();
+        for (peer, case) in &mut self.cases {
+            let connection = state.heard(peer).and_then(|key| state.core.get(key));
+            let busy = now.checked_sub(BUSY).unwrap_or(now);
+            let relayed = |paths: &Paths| paths.is_relayed() && paths.is_heard_since(busy);
+            let only = connection
+                .filter(|c| relayed(&c.paths))
+                .and_then(|_| traversal.only_relay(&state, peer));
+            let Some(only) = only else {
+                case.hangs = 0;
+                continue;
+            };
+            let enough = if case.initiated {
+                BUSY_LOOKS
+            } else {
+                BUSY_LOOKS_OF_THE_OTHER
+            };
+            if case.hangs % LOOKS_BETWEEN == enough {
+                let (traversal, peer) = (traversal.clone(), *peer);
+                self.searches
+                    .spawn(async move { traversal.prepare_reserve(peer, only).await });
+            }
+            case.hangs += 1;
         }
     }
 

@@ -123,8 +123,19 @@ pub struct Session {
     /// Pairs the peer was heard on before its offer was here.
     early: Vec<(Key, Way)>,
     blocked_until: Option<Instant>,
+    relays: RelayUse,
     events: VecDeque<Event>,
     needs: VecDeque<Need>,
+}
+
+/// Whether the peer may come through a relay of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RelayUse {
+    /// It may.
+    #[default]
+    Any,
+    /// It may not: checks that come through one are not answered.
+    None,
 }
 
 impl Session {
@@ -157,6 +168,7 @@ impl Session {
             chosen: None,
             early: Vec::new(),
             blocked_until: None,
+            relays: RelayUse::default(),
             events: VecDeque::new(),
             needs: VecDeque::new(),
         }
@@ -180,6 +192,11 @@ impl Session {
     /// What is known of the own NAT. Tell it before the offer is made: both sides plan by it.
     pub fn set_nat(&mut self, nat: NatProfile) {
         self.nat = nat;
+    }
+
+    /// Whether the peer may come through a relay; the default is that it may.
+    pub fn set_relays(&mut self, relays: RelayUse) {
+        self.relays = relays;
     }
 
     /// Adds a candidate of ours and the socket it belongs to. When it is new and the peer has an

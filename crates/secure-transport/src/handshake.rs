@@ -25,11 +25,19 @@ pub(crate) struct Device {
     pub(crate) id: DeviceId,
     pub(crate) keys: Arc<StaticKeys>,
     /// At most [`MAX_APPLICATION_LEN`](crate::MAX_APPLICATION_LEN) bytes.
-    pub(crate) application: Bytes,
+    pub(crate) application: Mutex<Bytes>,
     /// Best first; one to [`MAX_OFFERED_AEADS`](crate::MAX_OFFERED_AEADS).
     pub(crate) aeads: Vec<Aead>,
     pub(crate) random: Arc<RandomSource>,
     pub(crate) replays: Mutex<ReplayFilter>,
+}
+
+impl Device {
+    /// What is said in a handshake that begins now.
+    pub(crate) fn application(&self) -> Bytes {
+        let application = self.application.lock();
+        application.unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// Who the other side is, and what it said.
@@ -124,7 +132,7 @@ impl Handshake {
         let payload = Message1 {
             aeads: &aeads,
             initiator: device.id.as_bytes(),
-            application: &device.application,
+            application: &device.application(),
             parameters,
         }
         .encode();
@@ -242,7 +250,7 @@ impl Handshake {
             Aead::choose(&self.device.aeads, message1.aeads).ok_or(HandshakeError::NoCommonAead)?;
         let reply = Message2 {
             aead: aead.wire_number(),
-            application: &self.device.application,
+            application: &self.device.application(),
             parameters: &std::mem::take(&mut self.parameters),
         }
         .encode();

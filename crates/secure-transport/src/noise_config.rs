@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use bytes::Bytes;
@@ -139,12 +139,28 @@ impl NoiseConfig {
             device: Arc::new(Device {
                 id: key.id(),
                 keys: Arc::new(StaticKeys::new(key.noise_static_secret())),
-                application,
+                application: Mutex::new(application),
                 aeads,
                 random: Arc::new(random),
                 replays: Mutex::default(),
             }),
         }))
+    }
+
+    /// Says something else in the handshakes that begin from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`NoiseConfigError::ApplicationTooLong`]; nothing changes then.
+    pub fn set_application(&self, application: Bytes) -> Result<(), NoiseConfigError> {
+        if application.len() > MAX_APPLICATION_LEN {
+            return Err(NoiseConfigError::ApplicationTooLong {
+                len: application.len(),
+            });
+        }
+        let said = self.device.application.lock();
+        *said.unwrap_or_else(PoisonError::into_inner) = application;
+        Ok(())
     }
 
     /// The id of this device.

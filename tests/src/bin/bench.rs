@@ -22,7 +22,7 @@ struct Arguments {
     #[arg(long)]
     quick: bool,
     /// Measure only this (repeatable): forward, latency, connections, first-byte, memory,
-    /// long-link, pipe, relay, path-change, dht-32, dht-128, dht-256, dht-32-dead, dht-128-dead, dht-256-dead
+    /// long-link, pipe, copy, relay, path-change, vpn, dht-32, dht-128, dht-256, dht-32-dead, dht-128-dead, dht-256-dead
     #[arg(long, value_name = "NAME", value_parser = SUITES.map(|(name, _)| name))]
     only: Vec<String>,
     /// Print every sample as JSON instead of tables

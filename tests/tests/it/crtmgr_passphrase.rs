@@ -1,6 +1,8 @@
 //! A key under a passphrase is of use to every tool, and to nobody without the passphrase.
 
 use dhtnet_tests::lab::Families;
+use dhtnet_tests::lab::skip::report;
+use dhtnet_tests::ssh::find;
 
 use crate::pair::{LIMIT, PORT, assert_done, pair};
 
@@ -35,4 +37,40 @@ fn dnc_connects_with_a_key_under_a_passphrase_and_not_with_a_wrong_one() {
     assert_done(&send("sesame"));
     let heard = listener.finish(LIMIT).unwrap();
     assert_eq!(heard.stdout, b"hello");
+}
+
+#[test]
+fn a_signal_ends_a_question_for_the_passphrase_and_the_terminal_is_as_before() {
+    let name = "a_signal_ends_a_question_for_the_passphrase_and_the_terminal_is_as_before";
+    let Some(pair) = pair(name, Families::Both) else {
+        return;
+    };
+    if find("script").is_none() {
+        return report(
+            name,
+            "script is missing: install bsdutils (cargo xtask setup)",
+        );
+    }
+    let home = pair.a.host().folder().join("asked");
+    let init = pair.a.crtmgr().args(["init", "--passphrase"]);
+    let init = init.env("DHTNET_HOME", &home);
+    let init = init.env("DHTNET_PASSPHRASE", "sesame").start().unwrap();
+    assert_done(&init.finish(LIMIT).unwrap());
+    // A second after it was asked, the tool is told to end; then the terminal is looked at.
+    let words = format!(
+        "{} --no-mdns {} & tool=$!; sleep 1; kill -TERM $tool; wait $tool; echo \"ended $?\"; stty -a",
+        pair.a.dnc_path().display(),
+        pair.address()
+    );
+    let script = pair.a.host().command("script");
+    let script = script.args(["-q", "-c", &words, "/dev/null"]);
+    let script = pair.a.with_home(script).env("SHELL", "/bin/sh");
+    let script = script.env("DHTNET_HOME", &home).start().unwrap();
+    let seen = script.finish(LIMIT).unwrap().text();
+    assert!(seen.contains("Passphrase of "), "{seen}");
+    assert!(seen.contains("ended 143"), "{seen}");
+    assert!(
+        seen.contains(" echo ") && seen.contains(" icanon "),
+        "{seen}"
+    );
 }

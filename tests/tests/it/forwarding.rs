@@ -8,10 +8,10 @@ use dhtnet_tests::lab::{Families, Host, Process};
 
 use crate::pair::{LIMIT, Pair, assert_done, assert_failed, pair};
 
-const TARGET: &str = "127.0.0.1:80";
+pub(crate) const TARGET: &str = "127.0.0.1:80";
 
 /// Serves `count` connections at [`TARGET`]: reads each to its end, then answers with what came.
-fn start_target(host: &Host, count: usize) {
+pub(crate) fn start_target(host: &Host, count: usize) {
     let listener = host.run(|| TcpListener::bind(TARGET)).unwrap().unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming().take(count) {
@@ -41,7 +41,7 @@ fn start_forward(pair: &Pair, target: &str) -> (Process, SocketAddr) {
 }
 
 /// The port after the first `127.0.0.1:` that is followed by one other than 0.
-fn port_of(line: &str) -> Option<u16> {
+pub(crate) fn port_of(line: &str) -> Option<u16> {
     line.match_indices("127.0.0.1:").find_map(|(at, start)| {
         let rest = &line[at + start.len()..];
         let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
@@ -50,7 +50,7 @@ fn port_of(line: &str) -> Option<u16> {
 }
 
 /// Sends through a forward and returns what came back after the end of what was sent.
-fn ask(host: &Host, entry: SocketAddr, request: &[u8]) -> std::io::Result<Vec<u8>> {
+pub(crate) fn ask(host: &Host, entry: SocketAddr, request: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut stream = host.run(|| TcpStream::connect(entry))??;
     stream.set_read_timeout(Some(LIMIT))?;
     stream.write_all(request)?;

@@ -15,6 +15,7 @@ use dhtnet_tests::nat_router::{Nat, NatRouter};
 
 use crate::dht_segment::PORT;
 use crate::pair::{LIMIT, tools};
+use crate::policy_matrix::printed;
 
 /// How long a node of the DHT may take until it is told of its neighbours.
 const SETTLE: Duration = Duration::from_millis(1_500);
@@ -249,4 +250,25 @@ fn a_caller_who_is_not_allowed_gets_no_packet_from_behind_the_nat() {
     let said = listener.stderr();
     assert!(said.contains("not allowed in"), "{said}");
     assert!(!said.contains("answering a call"), "{said}");
+}
+
+#[test]
+fn a_caller_whom_only_a_capability_lets_in_is_answered_from_behind_the_nat() {
+    let name = "a_caller_whom_only_a_capability_lets_in_is_answered_from_behind_the_nat";
+    let nats = [Nat::PortRestricted, Nat::PortRestricted];
+    let Some(street) = street(name, nats, 1) else {
+        return;
+    };
+    let policy = street.listener.home().join("policy.toml");
+    std::fs::write(policy, "version = 1\n").unwrap();
+    let words = ["grant", street.caller.id(), "dnc.pipe", "--until", "1h"];
+    let capability = printed(street.listener.crtmgr().args(words));
+    printed(street.caller.crtmgr().args(["import", &capability]));
+    // By the flags some other device is let in.
+    let listener = street.listen(street.listener.id());
+    let caller = street.call("20");
+    let said = format!("{}; the listener: {}", caller.stderr, listener.stderr());
+    assert_eq!(caller.code(), Some(0), "{said}");
+    assert_eq!(caller.text(), "from the listener");
+    assert_eq!(listener.finish(LIMIT).unwrap().text(), "from the caller");
 }

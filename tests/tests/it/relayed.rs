@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use dhtnet_tests::device::Device;
 use dhtnet_tests::lab::skip::report;
-use dhtnet_tests::lab::{Command, Finished, Process};
+use dhtnet_tests::lab::{Command, Finished, INTERFACE, Process};
 use dhtnet_tests::nat_router::Nat;
 use dhtnet_tests::turn_server::{PASSWORD, PORT, TurnServer, TurnServerError};
 
@@ -116,7 +116,8 @@ fn two_nats_with_random_ports_meet_at_a_relay_by_tcp() {
 fn block_all_but_the_web(street: &Street) {
     for router in &street.routers {
         let rules = "table ip web {\n chain forward {\n type filter hook forward priority -5\n \
-                     policy drop\n ct state established,related accept\n \
+                     policy drop\n meta l4proto udp drop\n \
+                     ct state established,related accept\n \
                      iifname \"home\" tcp dport 443 accept\n }\n}\n";
         let nft = router.host().command("nft").args(["-f", "-"]);
         let loaded = nft.stdin_bytes(rules).start().unwrap();
@@ -346,6 +347,45 @@ fn a_device_that_wants_direct_paths_alone_asks_no_relay() {
     assert_eq!(caller.code(), Some(3), "{}", caller.stderr);
     let log = server.log();
     assert!(!log.contains("ALLOCATE processed"), "{log}");
+}
+
+#[test]
+fn a_listener_that_wants_direct_paths_alone_is_not_reached_by_the_callers_relay() {
+    let name = "a_listener_that_wants_direct_paths_alone_is_not_reached_by_the_callers_relay";
+    let Some((street, server)) = with_server(name, HARD, PORT) else {
+        return;
+    };
+    let listener = listen(&street, &["--path", "direct"]);
+    let caller = call(&street, &["--turn", &server.uri()]);
+    let said = format!("{}; the listener: {}", caller.stderr, listener.stderr());
+    assert_eq!(caller.code(), Some(3), "{said}");
+    assert!(
+        server.log().contains("ALLOCATE processed, success"),
+        "{said}"
+    );
+}
+
+/// A device joins another network, in which datagrams are blocked.
+#[test]
+fn a_listener_whose_network_begins_to_block_datagrams_is_reached_by_a_relay_on_tcp_443() {
+    let name =
+        "a_listener_whose_network_begins_to_block_datagrams_is_reached_by_a_relay_on_tcp_443";
+    let nats = [Nat::PortRestricted, Nat::PortRestricted];
+    let Some((street, server)) = with_server(name, nats, 443) else {
+        return;
+    };
+    let turn = format!("{}?transport=tcp", server.uri());
+    let mut listener = listen(&street, &["--turn", &turn]);
+    block_all_but_the_web(&street);
+    let change = format!("addr add 192.168.1.99/24 dev {INTERFACE}");
+    street.listener.host().ip(&change).unwrap();
+    listener
+        .await_line("that datagrams are blocked", LIMIT, |line| {
+            line.contains("no datagram is answered here").then_some(())
+        })
+        .unwrap();
+    let caller = call(&street, &["--turn", &turn]);
+    assert_talked(&caller, listener);
 }
 
 #[test]

@@ -99,6 +99,24 @@ impl Transfer {
         }
     }
 
+    /// The longest time within `span` in which nothing arrived.
+    fn longest_gap(&self, span: Duration) -> Duration {
+        let (begun, mut longest) = (Instant::now(), Duration::ZERO);
+        let mut last = (self.len(), begun);
+        while begun.elapsed() < span || last.1.elapsed() > longest {
+            let (now, len) = (Instant::now(), self.len());
+            if len != last.0 || len >= size().0 {
+                longest = longest.max(now - last.1);
+                last = (len, now);
+            }
+            if now - begun > LIMIT {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        longest
+    }
+
     fn said(&self) -> String {
         format!(
             "the caller: {}; the listener: {}",
@@ -201,8 +219,18 @@ fn a_transfer_survives_the_death_of_the_relay_it_goes_through() {
         return;
     };
     let words = ["--turn", &first.uri(), "--turn", &second.uri()];
-    let transfer = Transfer::begin(&street, &words);
+    let mut transfer = Transfer::begin(&street, &words);
+    let through_second = format!("remote={}:", second.address().ip());
+    transfer
+        .listener
+        .await_line("a path by the second relay", LIMIT, |line| {
+            let fits = line.contains("a path works") && line.contains(&through_second);
+            fits.then_some(())
+        })
+        .unwrap();
     first.process.kill();
+    let gap = transfer.longest_gap(Duration::from_secs(2));
+    println!("{name}: {gap:.1?} without a byte");
     transfer.end();
 }
 
@@ -253,4 +281,48 @@ fn a_transfer_survives_loss_and_delay() {
     let (far, _link) = street.routers[1].far_away(&street.lab, spec).unwrap();
     street.caller = Device::new(far, &tools()).unwrap();
     Transfer::begin(&street, &[]).end();
+}
+
+/// These two NATs are opened by a session on both sides alone; the offers for it go over the relayed
+/// connection.
+#[test]
+fn a_relayed_connection_becomes_direct_by_offers_that_it_carries() {
+    let name = "a_relayed_connection_becomes_direct_by_offers_that_it_carries";
+    let nats = [Nat::PortRestricted, Nat::Symmetric];
+    let Some(street) = street(name, nats, 3) else {
+        return;
+    };
+    let Some(server) = relay(name, &street, 1) else {
+        return;
+    };
+    let router = IpAddr::V4(Ipv4Addr::new(11, 0, 1, 101));
+    street.routers[1].cut_off(&[router]).unwrap();
+    let turn = server.uri();
+    let _listener = crate::relayed::listen(&street, &["--turn", &turn]);
+    let ping = street.caller.dnc().lifetime(LIMIT * 2);
+    let ping = ping
+        .env("DHTNET_TURN_PASSWORD", PASSWORD)
+        .args(["ping", "-vv", "--turn", &turn, "--no-mdns", "--no-portmap"])
+        .args(["--bootstrap", &street.entry, "-w", "20"])
+        .args(["-c", "300", "--interval", "0.2", "--until-direct"])
+        .arg(street.listener.id());
+    let mut ping = ping.start().unwrap();
+    ping.await_line("that no direct path was found", LIMIT, |line| {
+        line.contains("no path through the NATs").then_some(())
+    })
+    .unwrap();
+    street.routers[1].cut_off(&[]).unwrap();
+    // A change of the network on one side is reason enough to call.
+    let change = format!("addr add 192.168.2.99/24 dev {INTERFACE}");
+    street.caller.host().ip(&change).unwrap();
+    let changed = Instant::now();
+    ping.await_line("an answer over the connection", LIMIT, |line| {
+        line.contains("answered over the connection").then_some(())
+    })
+    .unwrap();
+    let ended = ping.finish(LIMIT).unwrap();
+    assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
+    let calls = ended.stderr.matches("calling through the DHT").count();
+    assert_eq!(calls, 1, "the first: {}", ended.stderr);
+    println!("{name}: direct after {:.1?}", changed.elapsed());
 }

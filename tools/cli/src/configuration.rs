@@ -19,7 +19,7 @@ use crate::failure::one_line;
 use crate::flags;
 
 /// The tools that may have a table of their own.
-const TOOLS_WITH_TABLE: [&str; 2] = ["dnc", "dhtnode"];
+const TOOLS_WITH_TABLE: [&str; 3] = ["dnc", "dsh", "dhtnode"];
 
 /// One key of the file, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -25,9 +25,33 @@ pub enum ExitCode {
 }
 
 impl ExitCode {
+    /// All of them.
+    const ALL: [Self; 9] = [
+        Self::Done,
+        Self::Failed,
+        Self::Usage,
+        Self::Unreachable,
+        Self::Refused,
+        Self::Identity,
+        Self::Target,
+        Self::Interrupted,
+        Self::Terminated,
+    ];
+
+    /// The code with this number, as another process of ours ended with it.
+    pub fn of_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.number() == number)
+    }
+
     /// The number that the shell sees.
     pub fn number(self) -> u8 {
         self as u8
+    }
+}
+
+impl From<ExitCode> for u8 {
+    fn from(code: ExitCode) -> Self {
+        code.number()
     }
 }
 
@@ -37,17 +61,13 @@ mod tests {
 
     #[test]
     fn numbers_are_those_of_the_contract() {
-        let codes = [
-            ExitCode::Done,
-            ExitCode::Failed,
-            ExitCode::Usage,
-            ExitCode::Unreachable,
-            ExitCode::Refused,
-            ExitCode::Identity,
-            ExitCode::Target,
-            ExitCode::Interrupted,
-            ExitCode::Terminated,
-        ];
+        let codes = ExitCode::ALL;
         assert_eq!(codes.map(ExitCode::number), [0, 1, 2, 3, 4, 5, 6, 130, 143]);
+        assert!(
+            codes
+                .iter()
+                .all(|code| ExitCode::of_number(code.number()) == Some(*code))
+        );
+        assert_eq!(ExitCode::of_number(7), None);
     }
 }

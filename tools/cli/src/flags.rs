@@ -15,10 +15,11 @@ use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, Command};
 use dhtnet_identity::PeerArgument;
 
-use crate::{Verbosity, logging};
+use crate::Verbosity;
+use crate::logging::{self, LogFormat};
 
 pub use dht::{BootstrapArgument, DhtFlags, HostPort, NetworkName, Seed};
-pub use relays::{PathArgument, RelayFlags, TurnArgument};
+pub use relays::{PathArgument, RelayFlags, TurnArgument, TurnFlags};
 
 /// How long connecting may take when nothing else is said.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -62,6 +63,18 @@ pub struct NetworkFlags {
     /// How the DHT is reached.
     #[command(flatten)]
     pub dht: DhtFlags,
+
+    /// A certificate of this device to show to peers that ask for one, with those of CAs between;
+    /// repeatable [default: device.crt in the home, if there is one]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "DHTNET_CERTIFICATE",
+        value_delimiter = ' ',
+        global = true,
+        help_heading = "Identity and configuration"
+    )]
+    pub certificate: Vec<PathBuf>,
 
     /// Neither announce this device on the local network nor look for peers there
     #[arg(
@@ -107,7 +120,7 @@ impl NetworkFlags {
     }
 }
 
-/// Who may connect. Nobody may, unless these flags say so.
+/// Who may connect. Nobody may, unless these flags or policy.toml say so.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Policy")]
 pub struct PolicyFlags {
@@ -115,7 +128,17 @@ pub struct PolicyFlags {
     #[arg(long, value_name = "PEER", env = "DHTNET_ALLOW", value_delimiter = ' ')]
     pub allow: Vec<PeerArgument>,
 
-    /// Let anyone connect
+    /// Let the members of this CA connect: those that show a certificate that it made. A revocation
+    /// list beside it, with the ending crl, counts; repeatable [default: nobody]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "DHTNET_ALLOW_CA",
+        value_delimiter = ' '
+    )]
+    pub allow_ca: Vec<PathBuf>,
+
+    /// Let anyone connect that policy.toml does not ban
     #[arg(
         short = 'a',
         long,
@@ -166,6 +189,18 @@ pub struct OutputFlags {
         value_parser = parse_log
     )]
     pub log: Option<String>,
+
+    /// How to log: text, json (an object a line), or journald (to the journal of the system)
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        env = "DHTNET_LOG_FORMAT",
+        global = true,
+        value_enum,
+        default_value_t,
+        hide_possible_values = true
+    )]
+    pub log_format: LogFormat,
 }
 
 impl OutputFlags {
@@ -181,7 +216,7 @@ impl OutputFlags {
 
     /// Starts the log as these flags say.
     pub fn start_log(&self) {
-        logging::start(self.log.as_deref(), self.verbosity());
+        logging::start(self.log.as_deref(), self.verbosity(), self.log_format);
     }
 }
 

@@ -106,6 +106,21 @@ impl Home {
         self.config.join("config.toml")
     }
 
+    /// Who may do what.
+    pub fn policy_file(&self) -> PathBuf {
+        self.config.join("policy.toml")
+    }
+
+    /// The certificate that a CA made for this device, with those of CAs between.
+    pub fn certificate_file(&self) -> PathBuf {
+        self.config.join("device.crt")
+    }
+
+    /// The folder of the capabilities that this device holds, one in each file `*.cap`.
+    pub fn capabilities_folder(&self) -> PathBuf {
+        self.config.join("capabilities")
+    }
+
     /// Makes the configuration directory (0700) if it is missing. An existing one is left as it is.
     ///
     /// # Errors

@@ -9,11 +9,12 @@
 //! 4. [`Home`], [`own_identity`] and [`Peer`] turn them into a key, contacts and peers;
 //! 5. whatever goes wrong is a [`Failure`]: one line and an exit code; [`Talk`] says it on stderr.
 //!
-//! With the feature `network`, `node` opens a node as the flags say, and words the errors of
-//! connecting. Nothing here writes to stdout except the pages that were asked for ([`pages`]).
+//! With the feature `network`, `node` opens a node as the flags say and words the errors of
+//! connecting, and `policy` keeps it at what the flags and `policy.toml` allow. Nothing here writes to stdout except the pages that were asked for ([`pages`]).
 
 pub mod command_line;
 mod configuration;
+pub mod credentials;
 mod exit_code;
 pub mod failure;
 pub mod flags;
@@ -26,7 +27,10 @@ pub mod own_identity;
 pub mod pages;
 pub mod passphrase;
 mod peer;
+#[cfg(feature = "network")]
+pub mod policy;
 pub mod process;
+pub mod service;
 mod shutdown;
 mod state_file;
 pub mod talk;

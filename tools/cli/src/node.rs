@@ -1,17 +1,19 @@
 //! Opening a node as the flags say, and the words for connections that fail.
 
+mod follow;
 mod relays;
 
 use dhtnet::dht::{Bootstrap, DhtSettings, Participation};
 use dhtnet::{BuildError, ChannelError, ConnectError, ConnectStep, DeclineCode, DeclineReason};
-use dhtnet::{EndReason, Node};
-use dhtnet_identity::policy::{Grant, Policy, Subject};
-use dhtnet_identity::{Contacts, DeviceId, DeviceKey};
+use dhtnet::{EndReason, Node, NodeBuilder};
+use dhtnet_identity::policy::Policy;
+use dhtnet_identity::{DeviceId, DeviceKey};
 
 use crate::failure::chain;
-use crate::flags::{DhtFlags, NetworkFlags, PolicyFlags, Seed};
-use crate::own_identity::resolve_peer;
-use crate::{ExitCode, Failure, Home, Peer};
+use crate::flags::{DhtFlags, NetworkFlags, Seed};
+use crate::{ExitCode, Failure, Home, Peer, credentials};
+
+pub use follow::CredentialWatch;
 
 /// What a node is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,20 +59,37 @@ impl NetworkFlags {
     /// A node for the device with this key.
     ///
     /// # Errors
-    /// Exit code 1, or 2 if the address of `--bind` cannot be used.
+    /// Exit code 1, 2 if the address of `--bind` cannot be used, 5 if a certificate or a capability
+    /// of this device cannot.
     pub async fn open_node(
         &self,
         key: DeviceKey,
         policy: Policy,
-        (home, role): (&Home, Role),
+        place: (&Home, Role),
     ) -> Result<Node, Failure> {
+        self.open_node_with(key, policy, place, |node| node).await
+    }
+
+    /// As [`NetworkFlags::open_node`], with settings of the tool's own.
+    ///
+    /// # Errors
+    /// As [`NetworkFlags::open_node`].
+    pub async fn open_node_with(
+        &self,
+        key: DeviceKey,
+        policy: Policy,
+        (home, role): (&Home, Role),
+        settle: impl FnOnce(NodeBuilder) -> NodeBuilder,
+    ) -> Result<Node, Failure> {
+        let credentials = credentials::load(&self.certificate, home, &key.id())?;
         let mut node = Node::builder(key)
             .bind(self.dht.bind)
+            .credentials(credentials)
             .policy(policy)
             .mdns(!self.no_mdns)
             .port_mapping(!self.no_portmap)
             .path(self.relays.preference());
-        for server in self.relays.servers()? {
+        for server in self.relays.turn.servers()? {
             node = node.turn(server);
         }
         for server in &self.relays.stun {
@@ -79,34 +98,13 @@ impl NetworkFlags {
         if let Some(settings) = self.dht.settings(home, role)? {
             node = node.dht(settings);
         }
-        node.build().await.map_err(|error| {
+        settle(node).build().await.map_err(|error| {
             let failure = Failure::failed(format!("cannot start: {}", chain(&error)));
             match error {
                 BuildError::Bind { .. } => failure.advise("try another --bind ADDR:PORT"),
                 _ => failure,
             }
         })
-    }
-}
-
-impl PolicyFlags {
-    /// The policy that gives `grants` to everyone these flags name; `None` if they name nobody.
-    ///
-    /// # Errors
-    /// Exit code 2 if a contact is unknown.
-    pub fn policy(&self, contacts: &Contacts, grants: &[Grant]) -> Result<Option<Policy>, Failure> {
-        let mut policy = Policy::builder();
-        for argument in &self.allow {
-            let peer = resolve_peer(contacts, argument)?;
-            for grant in grants {
-                let grant = grant.clone().named(format!("--allow {peer}"));
-                policy = policy.grant(Subject::Peer(peer.address.id), grant);
-            }
-        }
-        for grant in grants.iter().filter(|_| self.anonymous) {
-            policy = policy.grant(Subject::Anyone, grant.clone().named("--anonymous"));
-        }
-        Ok((self.anonymous || !self.allow.is_empty()).then(|| policy.build()))
     }
 }
 
@@ -200,6 +198,12 @@ pub fn decline_failure(peer: &Peer, own: DeviceId, asked: &str, reason: &Decline
 fn end_failure(peer: &Peer, own: DeviceId, reason: &EndReason) -> Failure {
     match reason {
         EndReason::Refused => refused(peer, own),
+        EndReason::NoLongerAllowed => Failure::failed(format!(
+            "the policy here no longer allows what {peer} was given"
+        ))
+        .advise("the connection was cut; see policy.toml"),
+        EndReason::Busy => Failure::failed(format!("cannot talk to {peer}: {reason}"))
+            .advise("try again in a few seconds"),
         EndReason::Version => Failure::failed(format!("cannot talk to {peer}: {reason}"))
             .advise("update the older one"),
         _ => Failure::failed(format!("lost the connection to {peer}: {reason}"))

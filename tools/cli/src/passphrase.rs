@@ -7,6 +7,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use dhtnet_identity::device_key::{MAX_PASSPHRASE_LEN, Passphrase};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
 };
@@ -31,7 +33,7 @@ impl HomeFlags {
     /// The passphrase of the key in `path`.
     ///
     /// # Errors
-    /// Exit code 5 if there is none, 130 if the user interrupts the question.
+    /// Exit code 5 if there is none, 130 if the user interrupts the question, 143 if a signal does.
     pub fn passphrase_of(&self, path: &Path) -> Result<Passphrase, Failure> {
         match self.given()? {
             Some(word) => Ok(word),
@@ -137,6 +139,20 @@ impl Terminal {
         Ok(Self { device, before })
     }
 
+    /// Waits for a key. A signal that the tool watches for ends the question: the loop that would
+    /// hear of it waits for the answer. Unlike `read`, `poll` is never taken up again after one.
+    fn await_key(&mut self) -> Result<(), Failure> {
+        let mut fds = [PollFd::new(&self.device, PollFlags::IN)];
+        match poll(&mut fds, None) {
+            Ok(_) => Ok(()),
+            Err(Errno::INTR) => {
+                let _ = self.device.write_all(b"\n");
+                Err(Failure::new(ExitCode::Terminated, "ended by a signal"))
+            }
+            Err(error) => Err(fault(format!("cannot ask for the passphrase: {error}"))),
+        }
+    }
+
     fn ask(&mut self, question: &str) -> Result<Zeroizing<String>, Failure> {
         let failed = |error: io::Error| fault(format!("cannot ask for the passphrase: {error}"));
         self.device.write_all(question.as_bytes()).map_err(failed)?;
@@ -144,6 +160,7 @@ impl Terminal {
         let mut typed = Zeroizing::new(Vec::with_capacity(MAX_PASSPHRASE_LEN + 1));
         let mut key = Zeroizing::new([0]);
         loop {
+            self.await_key()?;
             if self.device.read(&mut *key).map_err(failed)? == 0 {
                 break;
             }

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::stdio::{dup2_stdin, dup2_stdout};
 use tokio::runtime::Builder;
@@ -50,17 +51,21 @@ impl Io {
 
 /// Runs a tool that needs no runtime, and ends the process with its exit code.
 pub fn start(tool: &'static str, run: impl FnOnce(&[OsString], Io) -> ExitCode) -> ! {
-    let code = guarded(tool, || with_io(tool, |io| run(&words(), io)));
-    std::process::exit(code.number().into())
+    let code = guarded(tool, || with_io(tool, |io| run(&words(), io).number()));
+    std::process::exit(code.into())
 }
 
-/// Runs a tool on a runtime of one thread, and ends the process with its exit code.
+/// Runs a tool on a runtime of one thread, and ends the process with its exit code or status.
 ///
 /// One thread, because a single stream is faster without the hand-over between threads. SIGINT and
 /// SIGTERM reach the tool as [`Shutdown`]; the second one ends the process at once.
-pub fn start_async<F>(tool: &'static str, run: impl FnOnce(Vec<OsString>, Io, Shutdown) -> F) -> !
+pub fn start_async<F, C>(
+    tool: &'static str,
+    run: impl FnOnce(Vec<OsString>, Io, Shutdown) -> F,
+) -> !
 where
-    F: Future<Output = ExitCode>,
+    F: Future<Output = C>,
+    C: Into<u8>,
 {
     let code = guarded(tool, || {
         with_io(tool, |mut io| {
@@ -68,10 +73,10 @@ where
                 Ok(runtime) => runtime,
                 Err(error) => {
                     let _ = writeln!(io.stderr, "{tool}: cannot start: {error}");
-                    return ExitCode::Failed;
+                    return ExitCode::Failed.into();
                 }
             };
-            let code = runtime.block_on(async {
+            let code: u8 = runtime.block_on(async {
                 let (trigger, shutdown) = Shutdown::pair();
                 // Before anything else happens: a signal that comes now must end us in order.
                 match (
@@ -83,17 +88,35 @@ where
                     }
                     (Err(error), _) | (_, Err(error)) => {
                         let _ = writeln!(io.stderr, "{tool}: cannot watch for signals: {error}");
-                        return ExitCode::Failed;
+                        return ExitCode::Failed.into();
                     }
                 }
-                run(words(), io, shutdown).await
+                run(words(), io, shutdown).await.into()
             });
             // A name look-up that still waits for its server must not hold the process.
             runtime.shutdown_background();
             code
         })
     });
-    std::process::exit(code.number().into())
+    std::process::exit(code.into())
+}
+
+/// What has to be undone even if the process is ended at once: by a second signal, or by a panic.
+static ABRUPT_END: Mutex<Option<fn()>> = Mutex::new(None);
+
+/// Calls `undo` when the process ends without having come to its end: a terminal is not left in
+/// raw mode. Only the last one that was given counts.
+pub fn on_abrupt_end(undo: fn()) {
+    *ABRUPT_END.lock().unwrap_or_else(PoisonError::into_inner) = Some(undo);
+}
+
+fn end_abruptly() {
+    // A panic within would find the lock taken: then nothing is undone, and nothing waits.
+    if let Ok(undo) = ABRUPT_END.try_lock()
+        && let Some(undo) = *undo
+    {
+        undo();
+    }
 }
 
 /// The command line, the name of the program first.
@@ -101,19 +124,20 @@ fn words() -> Vec<OsString> {
     std::env::args_os().collect()
 }
 
-fn with_io(tool: &'static str, run: impl FnOnce(Io) -> ExitCode) -> ExitCode {
+fn with_io(tool: &'static str, run: impl FnOnce(Io) -> u8) -> u8 {
     match Io::of_process() {
         Ok(io) => run(io),
         Err(failure) => {
             Talk::new(tool, Box::new(io::stderr())).error(&failure);
-            failure.code()
+            failure.code().into()
         }
     }
 }
 
 /// A panic is a fault of ours: one line, no dump, exit code 1.
-fn guarded(tool: &'static str, run: impl FnOnce() -> ExitCode) -> ExitCode {
+fn guarded(tool: &'static str, run: impl FnOnce() -> u8) -> u8 {
     panic::set_hook(Box::new(move |panic| {
+        end_abruptly();
         let place = panic
             .location()
             .map(|at| format!(" at {}:{}", at.file(), at.line()));
@@ -125,7 +149,7 @@ fn guarded(tool: &'static str, run: impl FnOnce() -> ExitCode) -> ExitCode {
             one_line(cause)
         );
     }));
-    panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or(ExitCode::Failed)
+    panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or(ExitCode::Failed.into())
 }
 
 async fn pass_signals_on(mut interrupt: Signal, mut terminate: Signal, trigger: ShutdownTrigger) {
@@ -138,6 +162,7 @@ async fn pass_signals_on(mut interrupt: Signal, mut terminate: Signal, trigger: 
             continue;
         }
         if trigger.is_requested() {
+            end_abruptly();
             std::process::exit(code.number().into());
         }
         trigger.request(code);

@@ -53,7 +53,13 @@ pub(crate) enum Command {
     /// Copy the identity into a new file: a backup, or the way to another machine
     Export(Export),
 
-    /// Take over an identity from a file, as PKCS#8 in PEM; one that is there is never overwritten
+    /// Take over an identity, a certificate of this device, or a capability that it holds
+    #[command(
+        after_help = "An identity is PKCS#8 in PEM; one that is there is never overwritten. A \
+                      certificate becomes device.crt in the home, in the place of one that ends \
+                      earlier. A capability is a file or the word itself, and is kept in the folder \
+                      capabilities. The tools show both to peers that ask for them."
+    )]
     Import(Import),
 
     /// The contact book: names for peers
@@ -68,11 +74,10 @@ pub(crate) enum Command {
     Setup(SetupCommand),
 
     /// A CA of your own: certificates for devices, and their revocation
-    #[command(subcommand, after_help = authority::NOT_ASKED_FOR)]
+    #[command(subcommand)]
     Ca(AuthorityCommand),
 
     /// Make a new certificate for the same device, name and groups, in the place of the old one
-    #[command(after_help = authority::NOT_ASKED_FOR)]
     Renew(Renew),
 
     /// Tell what is in a file: certificates, requests, revocation lists, keys (their id), capabilities
@@ -85,25 +90,18 @@ pub(crate) enum Command {
     Verify(Verify),
 
     /// The policy file: test it, ask it
-    #[command(subcommand, after_help = POLICY_NOT_READ)]
+    #[command(subcommand)]
     Policy(PolicyCommand),
 
     /// Sign a grant that its holder carries with it, and print it: one word that begins with cap1
-    #[command(after_help = GRANT_NOT_READ)]
+    #[command(after_help = GRANT_EXAMPLES)]
     Grant(Grant),
 
     #[command(flatten)]
     Pages(Pages),
 }
 
-const POLICY_NOT_READ: &str = "\
-The tools do not read policy.toml yet: dnc lets in whom --allow and config.toml name. These commands \
-judge the file itself, as programs do that load it with the library.";
-
-const GRANT_NOT_READ: &str = "\
-The tools do not ask peers for capabilities yet: dnc lets in whom --allow and config.toml name. Programs \
-can judge them with the library dhtnet-identity.
-
+const GRANT_EXAMPLES: &str = "\
 Examples:
   crtmgr grant laptop 'dnc.target 127.0.0.1:22' --until 30d
   crtmgr grant phone dsh.shell --until 2027-01-01 --delegable 1
@@ -154,7 +152,8 @@ pub(crate) struct Export {
 
 #[derive(Args, Debug)]
 pub(crate) struct Import {
-    /// The file; a key under a passphrase stays under it
+    /// The file, or a capability; a key under a passphrase stays under it
+    #[arg(value_name = "FILE|CAP")]
     pub(crate) file: PathBuf,
 
     /// Put a key that has no passphrase under one

@@ -11,6 +11,7 @@ mod desk;
 mod flags;
 mod grant;
 mod identities;
+mod import;
 mod moment;
 mod policy;
 mod qr;
@@ -117,7 +118,7 @@ fn carry_out(command: &Command, desk: &Desk<'_>) -> Result<Answer, Failure> {
         Command::Init(flags) => identities::init(flags, desk),
         Command::Id(flags) => identities::id(flags, desk),
         Command::Export(flags) => identities::export(flags, desk),
-        Command::Import(flags) => identities::import(flags, desk),
+        Command::Import(flags) => import::run(flags, desk),
         Command::Peer(command) => contact_book::run(command, desk.home, desk.talk),
         Command::Ca(command) => authority::run(command, desk),
         Command::Renew(flags) => authority::renew(flags, desk),

@@ -18,6 +18,7 @@ use crate::answer::Answer;
 use crate::contact_book;
 use crate::desk::Desk;
 use crate::flags::{Named, Role, SetupClient, SetupServer, SshChoice};
+use configuration::Served;
 use dialogue::Dialogue;
 
 /// What ssh takes for a name of one of our devices.
@@ -125,18 +126,21 @@ fn server(
         };
     keep(&clients, desk)?;
     let names: Vec<String> = clients.iter().map(|one| one.name.to_string()).collect();
-    configuration::allow(&names, desk)?;
+    let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
+    let served = configuration::write(&names, &targets, desk)?;
     if clients.is_empty() {
         desk.talk
             .note("nobody may connect yet; run this again with the id of a client");
     }
-    let command = listening_command(&targets);
+    let command = match served {
+        Served::Configured => "dnc -l".to_owned(),
+        Served::ToBeNamed => listening_command(&targets),
+    };
     desk.talk.note(format_args!("start it with: {command}"));
     desk.talk.note(format_args!(
         "on the other device: crtmgr setup client --server {}",
         introduction(&own)
     ));
-    let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
     let json = json!({ "id": own.to_string(), "clients": names, "targets": targets,
                        "configuration": desk.home.configuration_file(), "command": command });
     Ok(Answer::new(format!("{own}\n"), json))
@@ -154,7 +158,7 @@ fn ask_clients(dialogue: &mut Dialogue<'_>) -> Result<Vec<Named>, Failure> {
     Ok(clients)
 }
 
-fn listening_command(targets: &[TargetPattern]) -> String {
+fn listening_command(targets: &[String]) -> String {
     let targets = targets
         .iter()
         .map(|target| format!(" --allow-target '{target}'"));

@@ -3,7 +3,7 @@
 use std::future::pending;
 use std::time::{Duration, Instant};
 
-use dhtnet_cli::{ExitCode, Failure, Shutdown, Talk, open_files};
+use dhtnet_cli::{ExitCode, Failure, Shutdown, Talk, open_files, service};
 use dhtnet_identity::DeviceId;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -11,7 +11,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::blocklist;
 use crate::dht::Network;
 use crate::flags::{Flags, RunFlags};
-use crate::notify;
 use crate::output::{Form, Halt, Output};
 use crate::relay::{self, Reach};
 use crate::session::{Place, settings};
@@ -47,7 +46,7 @@ pub(crate) async fn run(
     let ended = match ended {
         Ok(Some(code)) => Ok(code),
         Ok(None) => {
-            notify::tell("READY=1");
+            service::tell("READY=1");
             tokio::select! {
                 ended = serve(&nodes, flags, run, output, talk, hangups) => ended,
                 code = shutdown.requested() => Ok(code),
@@ -55,7 +54,7 @@ pub(crate) async fn run(
         }
         Err(halt) => Err(halt),
     };
-    notify::tell("STOPPING=1");
+    service::tell("STOPPING=1");
     end(nodes).await;
     ended
 }
@@ -151,7 +150,7 @@ async fn tell_ready(nodes: &[Network], output: &Output, talk: &Talk) -> Result<(
     };
     let tried = first.ready().await;
     if !first.has_found_others() {
-        notify::tell("STATUS=waits for others");
+        service::tell("STATUS=waits for others");
         match tried {
             Ok(()) => talk.note("waits for others"),
             Err(failure) => talk.warn(failure),
@@ -161,7 +160,7 @@ async fn tell_ready(nodes: &[Network], output: &Output, talk: &Talk) -> Result<(
     while !first.has_found_others() {
         looks.tick().await;
     }
-    notify::tell("STATUS=in the network");
+    service::tell("STATUS=in the network");
     talk.note("in the network");
     if output.form() == Form::Json {
         output.print("", &json!({ "event": "ready", "node": 1 }))?;

@@ -2,7 +2,6 @@
 //! and the user's files add, and how it is printed.
 
 mod files;
-mod relay_argument;
 
 use dhtnet::dht::Bootstrap;
 use dhtnet::doctor::{Detail, Examination, Finding, Report, Status};
@@ -15,8 +14,6 @@ use crate::blocklist;
 use crate::flags::DoctorFlags;
 use crate::output::Halt;
 use crate::session::{Entry, How, Place};
-
-pub(crate) use relay_argument::TurnArgument;
 
 /// Columns of the text: the longest status and the longest name of a topic.
 const STATUS_WIDTH: usize = 7;
@@ -94,10 +91,8 @@ fn examination(
     if let Some(server) = &flags.stun {
         examination = examination.stun(server.as_str());
     }
-    if let Some(turn) = &flags.turn {
-        let password = turn.password(flags.turn_password_file.as_deref())?;
-        let credentials = (turn.user(), password.as_str());
-        examination = examination.relay(turn.server(), turn.transport(), credentials);
+    for server in flags.turn.servers()? {
+        examination = examination.relay(server);
     }
     Ok(examination)
 }

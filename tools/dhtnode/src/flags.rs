@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
-use dhtnet_cli::flags::{DhtFlags, HomeFlags, HostPort, OutputFlags};
+use dhtnet_cli::flags::{DhtFlags, HomeFlags, HostPort, OutputFlags, TurnFlags};
 use dhtnet_cli::pages::Pages;
 use dhtnet_identity::PeerArgument;
 
 use crate::dht::Wanted;
-use crate::doctor::TurnArgument;
 use crate::key::Key;
 use crate::relay::RelayFlags;
 
@@ -268,14 +267,8 @@ pub(crate) struct DoctorFlags {
     #[arg(long, value_name = "HOST:PORT", env = "DHTNET_STUN")]
     pub(crate) stun: Option<HostPort>,
 
-    /// TURN server to try: turn:USER@HOST:PORT, with ?transport=tcp for TCP [default: none]
-    #[arg(long, value_name = "URI", env = "DHTNET_TURN")]
-    pub(crate) turn: Option<TurnArgument>,
-
-    /// File with the password of the user in --turn, mode 0600 [default: the variable
-    /// DHTNET_TURN_PASSWORD]
-    #[arg(long, value_name = "FILE", env = "DHTNET_TURN_PASSWORD_FILE")]
-    pub(crate) turn_password_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) turn: TurnFlags,
 }
 
 /// `dhtnode get`.

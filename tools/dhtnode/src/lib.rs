@@ -21,7 +21,6 @@ mod doctor;
 mod flags;
 mod key;
 mod keys;
-mod notify;
 mod output;
 mod prompt;
 mod relay;

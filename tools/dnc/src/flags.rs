@@ -7,14 +7,14 @@ use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Parser, Subcommand};
 use dhtnet_cli::flags::{HomeFlags, NetworkFlags, OutputFlags, PolicyFlags};
 use dhtnet_cli::pages::Pages;
+use dhtnet_forward::forward_spec::{Forward, parse_listen_address};
 use dhtnet_identity::PeerArgument;
 use dhtnet_identity::target::{Target, TargetPattern};
 
-use crate::forward_spec::{Forward, parse_listen_address};
 use crate::ping::PingFlags;
 
 /// Those of dnc's own flags that the table [dnc] of the configuration file may hold.
-pub(crate) const CONFIGURABLE: [&str; 1] = ["half-close"];
+pub(crate) const CONFIGURABLE: [&str; 3] = ["half-close", "allow-target", "allow-bind"];
 
 const USAGE: &str = "dnc [OPTIONS] PEER [HOST:PORT]
        dnc [OPTIONS] -l [--allow PEER]... [--allow-target TARGET]...
@@ -27,6 +27,7 @@ Examples:
   dnc PEER < file                        send a file to a peer's `dnc -l`
   dnc -l --allow PEER --allow-target 127.0.0.1:22
                                          let the peer reach this machine's ssh server
+  dnc -l -N                              serve what policy.toml in the home allows
   dnc PEER 127.0.0.1:22                  stdin and stdout to that server
   dnc -L 8080:127.0.0.1:80 PEER          local port 8080 leads to the peer's port 80
   dnc -R 8080:127.0.0.1:80 PEER          the peer's port 8080 leads here (--allow-bind there)
@@ -64,6 +65,10 @@ pub(crate) struct Flags {
     #[arg(short = 'l', long)]
     pub(crate) listen: bool,
 
+    /// With -l: join stdin and stdout to a peer even where the configuration names targets to serve
+    #[arg(long)]
+    pub(crate) pipe: bool,
+
     /// With -l: go on listening when a peer is done, one peer at a time
     #[arg(short = 'k', long)]
     pub(crate) keep_open: bool,
@@ -98,7 +103,7 @@ pub(crate) struct Flags {
     #[arg(long)]
     pub(crate) retry: bool,
 
-    /// No stdin and stdout; only forwards
+    /// No stdin and stdout; only forwards, or with -l what policy.toml allows
     #[arg(short = 'N', long)]
     pub(crate) no_stdio: bool,
 
@@ -137,8 +142,9 @@ pub(crate) struct Flags {
     #[command(flatten)]
     pub(crate) policy: PolicyFlags,
 
-    /// With -l: instead of stdin and stdout, serve this target to the allowed peers; repeatable:
-    /// HOST:PORT, HOST:*, 10.0.0.0/8:22, [IPV6]:PORT, udp:HOST:PORT, unix:/PATH [default: none]
+    /// With -l: instead of stdin and stdout, serve this target to the allowed peers, and nothing that
+    /// is not named so; repeatable: HOST:PORT, HOST:*, 10.0.0.0/8:22, [IPV6]:PORT, udp:HOST:PORT,
+    /// unix:/PATH [default: with -N what policy.toml allows, else none]
     #[arg(
         long,
         value_name = "TARGET",

@@ -18,30 +18,12 @@
 //! Exit codes and messages are those of [`dhtnet_cli`]. stdout carries the payload, or with
 //! `--json` events where there is no payload; everything else goes to stderr.
 
-mod bound;
-mod carry;
-mod datagrams;
 mod flags;
-mod forward;
-mod forward_spec;
-mod give_up;
-mod join;
-mod paths;
 mod ping;
 mod pipe;
 mod plan;
-mod probe;
 mod progress;
-mod report;
-mod retry;
-mod reverse;
 mod serve;
-mod session;
-mod socket;
-mod socks;
-mod stdio;
-mod stream;
-mod target;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -51,19 +33,34 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory};
 use dhtnet_cli::command_line::{self, Stop};
 use dhtnet_cli::own_identity::{load_contacts, resolve_peer};
+use dhtnet_cli::policy::{LivePolicy, Place};
 use dhtnet_cli::{ExitCode, Failure, Home, Io, Shutdown, Talk};
+use dhtnet_forward::forward;
+use dhtnet_forward::join::Ending;
+use dhtnet_forward::report::Report;
+use dhtnet_forward::stdio::AtEnd;
+use dhtnet_forward::{Names, Session, paths, probe};
 use dhtnet_identity::Contacts;
 use dhtnet_identity::policy::{Grant, Policy, Subject};
 
 use crate::flags::{CONFIGURABLE, Command, Flags};
-use crate::join::Ending;
 use crate::pipe::{Stdio, Waiting};
 use crate::plan::{Plan, Typed, plan};
-use crate::report::Report;
-use crate::session::{BIND_CHANNEL, PIPE_CHANNEL, REVERSE_CHANNEL, Session, TARGET_CHANNEL};
-use crate::stdio::AtEnd;
 
 const TOOL: &str = "dnc";
+
+/// The channel that joins two `dnc` by their stdin and stdout.
+const PIPE_CHANNEL: &str = "dnc.pipe";
+
+/// The channels of targets and forwards (docs/wire-format.md).
+const NAMES: Names = Names {
+    target: "dnc.target",
+    target_action: "dnc.target",
+    bind: "dnc.bind",
+    bind_action: "dnc.bind",
+    reverse: "dnc.reverse",
+    probe: "dnc.probe",
+};
 
 /// Runs the tool on the words of its command line, the first of which is its name.
 ///
@@ -132,23 +129,38 @@ async fn start(
     flags.output.start_log();
     let home: &Home = parsed.home()?;
     let contacts = load_contacts(home)?;
-    let policy = policy(flags, &plan, &contacts, talk)?;
     let report = report(flags, &plan, &io)?;
+    let listens = matches!(plan, Plan::Listen { .. } | Plan::Serve(_));
+    if listens {
+        flags.policy.demand_somebody(home)?;
+    }
     let key = flags.home.load_or_create_key(home, talk)?;
+    let (policy, live) = match listens {
+        true => {
+            let own = key.id();
+            let live = listener_policy(flags, &plan, &Place { home, own }, talk)?;
+            (live.policy(), Some(live))
+        }
+        false => (caller_policy(&plan, &contacts)?, None),
+    };
+    let node = flags.network.open_node(key, policy, (home, plan.role()));
     let session = Arc::new(Session {
-        node: flags
-            .network
-            .open_node(key, policy, (home, plan.role()))
-            .await?,
+        node: node.await?,
         contacts,
         talk: talk.clone(),
         connect_limit: flags.network.connect_limit(),
         report,
+        names: NAMES,
     });
+    let watches = (
+        live.map(|live| live.watch(&session.node, talk)),
+        flags.network.follow_credentials(&session.node, home, talk),
+    );
     // A ping tells of its paths itself.
     let watching = (!matches!(plan, Plan::Ping(_)))
         .then(|| tokio::spawn(paths::watch(session.clone(), session.node.events())));
     let ended = carry_out(plan, flags, &session, io, shutdown).await;
+    drop(watches);
     if let Some(watching) = watching {
         watching.abort();
     }
@@ -172,33 +184,50 @@ fn report(flags: &Flags, plan: &Plan, io: &Io) -> Result<Report, Failure> {
     Ok(Report::on(stdout))
 }
 
-/// The policy of a listener; that of a caller lets nobody in, but for the connections that the peer
-/// of `-R` hands on.
-fn policy(flags: &Flags, plan: &Plan, contacts: &Contacts, talk: &Talk) -> Result<Policy, Failure> {
+/// The policy of a listener: what the flags offer for whom they name, and policy.toml.
+fn listener_policy(
+    flags: &Flags,
+    plan: &Plan,
+    place: &Place<'_>,
+    talk: &Talk,
+) -> Result<LivePolicy, Failure> {
     let grants = match plan {
-        Plan::Listen { .. } => vec![Grant::action(PIPE_CHANNEL)],
+        Plan::Serve(offered) if offered.is_empty() => Vec::new(),
         Plan::Serve(offered) => vec![
-            Grant::targets(TARGET_CHANNEL, offered.targets.clone()),
-            Grant::targets(BIND_CHANNEL, offered.binds.clone()),
+            Grant::targets(NAMES.target_action, offered.targets.clone()),
+            Grant::targets(NAMES.bind_action, offered.binds.clone()),
         ],
-        Plan::Forward { peer, forwards, .. } if !forwards.reverse.is_empty() => {
-            let peer = resolve_peer(contacts, peer)?;
-            let grant = Grant::action(REVERSE_CHANNEL).named("-R");
-            let policy = Policy::builder().grant(Subject::Peer(peer.address.id), grant);
-            return Ok(policy.build());
-        }
-        _ => return Ok(Policy::deny_all()),
+        _ => vec![Grant::action(PIPE_CHANNEL)],
     };
-    let Some(policy) = flags.policy.policy(contacts, &grants)? else {
-        return Err(Failure::usage("nobody may connect")
-            .advise("name who may with --allow PEER, or let anyone in with -a"));
-    };
+    let live = flags.policy.live(place, &grants)?;
+    if grants.is_empty() && !live.has_file() {
+        return Err(Failure::usage("-l with -N has nothing to serve").advise(
+            "name targets with --allow-target HOST:PORT, or places with --allow-bind, or write \
+             policy.toml",
+        ));
+    }
     // The command to paste comes first.
     talk.hold();
     if flags.policy.anonymous {
         talk.warn("anyone may connect (-a)");
     }
-    Ok(policy)
+    if let Some(complaint) = live.complaint() {
+        talk.warn(complaint);
+    }
+    Ok(live)
+}
+
+/// The policy of a caller lets nobody in, but for the connections that the peer of `-R` hands on.
+fn caller_policy(plan: &Plan, contacts: &Contacts) -> Result<Policy, Failure> {
+    match plan {
+        Plan::Forward { peer, forwards, .. } if !forwards.reverse.is_empty() => {
+            let peer = resolve_peer(contacts, peer)?;
+            let grant = Grant::action(NAMES.reverse).named("-R");
+            let policy = Policy::builder().grant(Subject::Peer(peer.address.id), grant);
+            Ok(policy.build())
+        }
+        _ => Ok(Policy::deny_all()),
+    }
 }
 
 async fn carry_out(
@@ -262,7 +291,9 @@ async fn carry_out(
 fn typed(matches: &ArgMatches) -> Typed {
     let on_command_line = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
     Typed {
-        policy: on_command_line("allow") || on_command_line("anonymous"),
+        policy: on_command_line("allow")
+            || on_command_line("allow_ca")
+            || on_command_line("anonymous"),
         allow_target: on_command_line("allow_target"),
         allow_bind: on_command_line("allow_bind"),
         timeout: on_command_line("timeout"),

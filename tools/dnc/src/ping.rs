@@ -10,15 +10,13 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use dhtnet::{ConnectionReport, Event, Events, PathEvent, PathKind};
 use dhtnet_cli::{ExitCode, Failure, Peer, Shutdown};
+use dhtnet_forward::{Session, paths, probe};
 use dhtnet_identity::PeerArgument;
 use serde_json::{Value, json};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 
 use self::tally::{Tally, milliseconds};
-use crate::paths;
-use crate::probe;
-use crate::session::Session;
 
 /// An answer that takes longer counts as lost: longer than the connection needs to find another
 /// path when one dies.

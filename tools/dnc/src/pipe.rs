@@ -7,18 +7,19 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use dhtnet::{Channel, ChannelRequest, DeclineCode, DeclineReason, Listener, RecvHalf, SendHalf};
 use dhtnet_cli::{ExitCode, Failure, Io, Peer, Shutdown, Talk};
+use dhtnet_forward::forward::Persistence;
+use dhtnet_forward::give_up::GiveUp;
+use dhtnet_forward::join::{Ending, JoinError, Sink, Source, Totals, join};
+use dhtnet_forward::retry::{Backoff, may_pass};
+use dhtnet_forward::session::{Session, asked};
+use dhtnet_forward::stdio::{AtEnd, Stdin, Stdout};
 use dhtnet_identity::PeerArgument;
 use dhtnet_identity::target::Target;
 
 use tokio::time::timeout;
 
-use crate::forward::Persistence;
-use crate::give_up::GiveUp;
-use crate::join::{Ending, JoinError, Sink, Source, Totals, join};
+use crate::PIPE_CHANNEL;
 use crate::progress::Progress;
-use crate::retry::{Backoff, may_pass};
-use crate::session::{PIPE_CHANNEL, Session, asked, target_request};
-use crate::stdio::{AtEnd, Stdin, Stdout};
 
 /// How long a peer may take to confirm that it was told why the transfer ends.
 const SETTLE_LIMIT: Duration = Duration::from_secs(1);
@@ -137,7 +138,10 @@ async fn connect_once(
     stdio: &mut Stdio,
     shutdown: &mut Shutdown,
 ) -> Result<ExitCode, Failure> {
-    let request = target.map_or_else(|| ChannelRequest::stream(PIPE_CHANNEL), target_request);
+    let request = target.map_or_else(
+        || ChannelRequest::stream(PIPE_CHANNEL),
+        |target| session.target_request(target),
+    );
     let channel = tokio::select! {
         channel = session.connect(peer, request) => {
             channel.map_err(|error| session.connect_failure(peer, &asked(target), &error))?

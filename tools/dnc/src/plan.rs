@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use dhtnet_cli::Failure;
 use dhtnet_cli::node::Role;
+use dhtnet_forward::forward::{Forwards, Persistence};
+use dhtnet_forward::forward_spec::Forward;
+use dhtnet_forward::serve::Offered;
 use dhtnet_identity::PeerArgument;
 use dhtnet_identity::target::Target;
 
 use crate::flags::{Command, Flags};
-use crate::forward::{Forwards, Persistence};
-use crate::forward_spec::Forward;
 use crate::ping::{PingFlags, PingPlan};
-use crate::serve::Offered;
 
 /// What dnc is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,7 +97,7 @@ fn plan_ping(flags: &Flags, ping: &PingFlags, typed: Typed) -> Result<Plan, Fail
         (flags.host.is_some() || flags.port.is_some(), "-i and -P"),
         (has_forwards(flags), "-L, -R and -D"),
         (flags.retry, "--retry"),
-        (typed.policy, "--allow and -a"),
+        (typed.policy, "--allow, --allow-ca and -a"),
         (typed.allow_target, "--allow-target"),
         (typed.allow_bind, "--allow-bind"),
     ];
@@ -132,15 +132,17 @@ fn plan_listener(flags: &Flags, typed: Typed) -> Result<Plan, Failure> {
             );
         }
     }
-    if !flags.allow_target.is_empty() || !flags.allow_bind.is_empty() {
+    if flags.pipe && (typed.allow_target || typed.allow_bind || flags.no_stdio) {
+        return Err(Failure::usage(
+            "--pipe does not go with --allow-target, --allow-bind and -N",
+        ));
+    }
+    let offers = !flags.allow_target.is_empty() || !flags.allow_bind.is_empty();
+    if flags.no_stdio || (offers && !flags.pipe) {
         return Ok(Plan::Serve(Offered {
             targets: flags.allow_target.clone(),
             binds: flags.allow_bind.clone(),
         }));
-    }
-    if flags.no_stdio {
-        return Err(Failure::usage("-l with -N has nothing to serve")
-            .advise("name targets with --allow-target HOST:PORT, or places with --allow-bind"));
     }
     let wait = flags.network.dht.timeout.filter(|_| typed.timeout);
     Ok(Plan::Listen {
@@ -152,13 +154,19 @@ fn plan_listener(flags: &Flags, typed: Typed) -> Result<Plan, Failure> {
 fn plan_client(flags: &Flags, typed: Typed) -> Result<Plan, Failure> {
     let listener_flags = [
         (flags.keep_open, "-k"),
-        (typed.policy, "--allow and -a"),
+        (flags.pipe, "--pipe"),
+        (typed.policy, "--allow, --allow-ca and -a"),
         (typed.allow_target, "--allow-target"),
         (typed.allow_bind, "--allow-bind"),
     ];
     for (given, name) in listener_flags {
         if given {
-            return Err(Failure::usage(format!("{name} needs -l")));
+            let needs = if name.contains(" and ") {
+                "need"
+            } else {
+                "needs"
+            };
+            return Err(Failure::usage(format!("{name} {needs} -l")));
         }
     }
     let Some(peer) = flags.peer.clone() else {
@@ -266,7 +274,9 @@ mod tests {
         let words = ["dnc"].into_iter().chain(words.split_whitespace());
         let flags = Flags::try_parse_from(words).unwrap();
         let typed = Typed {
-            policy: flags.policy.anonymous || !flags.policy.allow.is_empty(),
+            policy: flags.policy.anonymous
+                || !flags.policy.allow.is_empty()
+                || !flags.policy.allow_ca.is_empty(),
             allow_target: !flags.allow_target.is_empty(),
             allow_bind: !flags.allow_bind.is_empty(),
             timeout: flags.network.dht.timeout.is_some(),
@@ -329,6 +339,14 @@ mod tests {
                 wait: Some(Duration::from_secs(5))
             })
         );
+        assert_eq!(
+            planned("-l --pipe -a"),
+            Ok(Plan::Listen {
+                keep_open: false,
+                wait: None
+            })
+        );
+        assert_eq!(planned("-l -N"), Ok(Plan::Serve(Offered::default())));
         let patterns = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
         assert_eq!(
             planned("-l -N --allow home --allow-target 127.0.0.1:* --allow-target udp:h:53"),
@@ -391,11 +409,16 @@ mod tests {
                 "-l waits for peers and does not go with -z; name the peers that may connect with --allow PEER",
             ),
             (
-                "-l -N",
-                "-l with -N has nothing to serve; name targets with --allow-target HOST:PORT, or places with --allow-bind",
+                "-l -N --pipe",
+                "--pipe does not go with --allow-target, --allow-bind and -N",
+            ),
+            (
+                "-l --pipe --allow-target h:1",
+                "--pipe does not go with --allow-target, --allow-bind and -N",
             ),
             ("-k home", "-k needs -l"),
-            ("-a home", "--allow and -a needs -l"),
+            ("--pipe home", "--pipe needs -l"),
+            ("-a home", "--allow, --allow-ca and -a need -l"),
             ("--allow-target h:1 home", "--allow-target needs -l"),
             ("-N home", "-N has nothing to do without -L, -R or -D"),
             ("-u home", "-u needs -L or -R"),

@@ -21,6 +21,7 @@ const LAYERS: &[Layer] = &[
     core("dhtnet-channel-mux", &[]),
     core("dhtnet-dht-core", &["dhtnet-identity"]),
     core("dhtnet-nat-traversal", &["dhtnet-identity"]),
+    core("dhtnet-vpn-core", &["dhtnet-identity"]),
     outer("dhtnet-simnet", &[]),
     outer(
         "dhtnet",
@@ -33,15 +34,34 @@ const LAYERS: &[Layer] = &[
         ],
     ),
     outer("dhtnet-cli", TOOL_MAY_USE),
-    outer("dnc", TOOL_MAY_USE),
+    outer("dhtnet-forward", TOOL_MAY_USE),
+    outer("dnc", FORWARDER_MAY_USE),
     outer("crtmgr", TOOL_MAY_USE),
-    outer("dsh", TOOL_MAY_USE),
-    outer("dvpn", TOOL_MAY_USE),
+    outer("dhtnet-copy", &[]),
+    outer("dhtnet-terminal", &[]),
+    outer(
+        "dsh",
+        &[
+            "dhtnet",
+            "dhtnet-identity",
+            "dhtnet-cli",
+            "dhtnet-forward",
+            "dhtnet-copy",
+            "dhtnet-terminal",
+        ],
+    ),
+    outer(
+        "dvpn",
+        &["dhtnet", "dhtnet-identity", "dhtnet-cli", "dhtnet-vpn-core"],
+    ),
     outer("dhtnode", TOOL_MAY_USE),
     outer("xtask", &[]),
 ];
 
 const TOOL_MAY_USE: &[&str] = &["dhtnet", "dhtnet-identity", "dhtnet-cli"];
+
+/// Tools that join streams and ports to channels.
+const FORWARDER_MAY_USE: &[&str] = &["dhtnet", "dhtnet-identity", "dhtnet-cli", "dhtnet-forward"];
 
 /// These may use all of ours: they test or fuzz it, or stand beside it as a foreign peer.
 const UNRESTRICTED: &[&str] = &["dhtnet-tests", "dhtnet-fuzz", "dhtnet-mainline-peer"];

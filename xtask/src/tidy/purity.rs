@@ -12,6 +12,7 @@ const CORES: &[&str] = &[
     "crates/channel-mux/src/",
     "crates/dht-core/src/",
     "crates/nat-traversal/src/",
+    "crates/vpn-core/src/",
     "crates/dhtnet/src/core.rs",
     "crates/dhtnet/src/core/",
     "crates/dhtnet/src/hello.rs",

@@ -51,6 +51,10 @@ fn samples() -> Vec<(&'static str, Bytes)> {
             encode_control(&ControlFrame::GoAway(go_away)),
         ),
         ("control-bye", encode_control(&ControlFrame::Bye)),
+        (
+            "control-note",
+            encode_control(&ControlFrame::Note(Bytes::from_static(b"note"))),
+        ),
     ]
 }
 
@@ -265,6 +269,7 @@ proptest! {
             ControlFrame::Ping(nonce),
             ControlFrame::Pong(nonce),
             ControlFrame::Bye,
+            ControlFrame::Note(nonce.to_be_bytes().to_vec().into()),
         ] {
             prop_assert_eq!(decode_control(&encode_control(&message)[2..]), Ok(message));
         }

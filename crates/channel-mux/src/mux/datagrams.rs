@@ -28,6 +28,52 @@ impl Mux {
         payload: impl AsRef<[u8]>,
     ) -> Result<(), ChannelDatagramError> {
         let payload = payload.as_ref();
+        let number = self.datagram_number(id)?;
+        let prefix = varint::encoded_len(number);
+        let mut datagram = Vec::with_capacity(prefix + payload.len());
+        varint::encode(number, &mut datagram);
+        datagram.extend_from_slice(payload);
+        self.send_checked(link, now, (id, prefix), datagram.into())
+    }
+
+    /// Appends to `buffer` what the datagrams of a channel begin with, for
+    /// [`Mux::send_prefixed_datagram`].
+    ///
+    /// # Errors
+    /// As [`Mux::send_datagram`].
+    pub fn datagram_prefix(
+        &mut self,
+        id: ChannelId,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), ChannelDatagramError> {
+        let number = self.datagram_number(id)?;
+        varint::encode(number, buffer);
+        Ok(())
+    }
+
+    /// As [`Mux::send_datagram`], without a copy: `datagram` begins with the channel's
+    /// [prefix](Mux::datagram_prefix).
+    ///
+    /// # Errors
+    /// As [`Mux::send_datagram`]; `Closed` for the prefix of another channel.
+    pub fn send_prefixed_datagram(
+        &mut self,
+        link: &mut impl Link,
+        now: Instant,
+        id: ChannelId,
+        datagram: Bytes,
+    ) -> Result<(), ChannelDatagramError> {
+        let number = self.datagram_number(id)?;
+        match codec::decode_datagram_prefix(&datagram) {
+            Some((found, prefix)) if found == number => {
+                self.send_checked(link, now, (id, prefix), datagram)
+            }
+            _ => Err(ChannelDatagramError::Closed),
+        }
+    }
+
+    /// Number of a channel that may send a datagram now.
+    fn datagram_number(&mut self, id: ChannelId) -> Result<u64, ChannelDatagramError> {
         let channel = self
             .table
             .channel_mut(id)
@@ -39,21 +85,29 @@ impl Mux {
                     self.datagrams_blocked.insert(id);
                 }
             })?;
-        let number = channel.number.ok_or(ChannelDatagramError::Closed)?;
-        let prefix = varint::encoded_len(number);
-        let mut datagram = Vec::with_capacity(prefix + payload.len());
-        varint::encode(number, &mut datagram);
-        datagram.extend_from_slice(payload);
-        if let Err(error) = link.send_datagram(datagram.into()) {
+        channel.number.ok_or(ChannelDatagramError::Closed)
+    }
+
+    fn send_checked(
+        &mut self,
+        link: &mut impl Link,
+        now: Instant,
+        (id, prefix): (ChannelId, usize),
+        datagram: Bytes,
+    ) -> Result<(), ChannelDatagramError> {
+        let len = (datagram.len() - prefix) as u64;
+        if let Err(error) = link.send_datagram(datagram) {
             if error == SendDatagramError::Blocked {
                 self.datagrams_blocked.insert(id);
             }
             return Err(ChannelDatagramError::from_link(error, prefix));
         }
-        channel.sent += payload.len() as u64;
-        channel.datagrams.sent += 1;
-        channel.last_activity = now;
-        self.stats.sent += payload.len() as u64;
+        if let Some(channel) = self.table.channel_mut(id) {
+            channel.sent += len;
+            channel.datagrams.sent += 1;
+            channel.last_activity = now;
+        }
+        self.stats.sent += len;
         Ok(())
     }
 

@@ -9,7 +9,9 @@ use crate::error::{ChannelReadError, ChannelWriteError};
 use crate::event::ChannelId;
 use crate::link::{Link, ReadError, WriteError};
 use crate::mux::Mux;
+use crate::reason::DeclineCode;
 use crate::request::ChannelKind;
+use crate::reset_code;
 
 impl Mux {
     /// Hands bytes to the connection: takes them from the front of `chunks`, leaves the rest
@@ -226,5 +228,12 @@ impl Mux {
         }
         self.remove(id);
         self.settle(link, now);
+    }
+
+    /// Ends a channel at once, as [`abandon`](Self::abandon) does, and lets the peer know why:
+    /// [`as_cut`](crate::reset_code::as_cut) tells it there. For channels that are no longer
+    /// allowed.
+    pub fn cut(&mut self, link: &mut impl Link, now: Instant, id: ChannelId, why: DeclineCode) {
+        self.abandon(link, now, id, reset_code::for_decline(why));
     }
 }

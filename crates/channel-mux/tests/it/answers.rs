@@ -2,8 +2,8 @@
 
 use dhtnet_channel_mux::limits::{ANSWER_TIMEOUT, REQUEST_TIMEOUT};
 use dhtnet_channel_mux::{
-    AnswerError, ChannelRequest, ChannelWriteError, Deadline, DeclineCode, DeclineReason, Event,
-    Limits, Link,
+    AnswerError, ChannelReadError, ChannelRequest, ChannelWriteError, Deadline, DeclineCode,
+    DeclineReason, Event, Limits, Link,
 };
 
 use crate::link::Settings;
@@ -185,6 +185,29 @@ fn an_acceptor_that_resets_at_once_never_leaves_the_opener_waiting() {
         "the reset ate the answer"
     );
     assert_eq!(pair.a.closed(a), 1);
+}
+
+#[test]
+fn an_open_channel_that_is_cut_tells_the_other_side_why() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.stream();
+    let host = &mut pair.b;
+    host.mux
+        .cut(&mut host.link, host.now, b, DeclineCode::Policy);
+    host.drain();
+    assert_eq!(pair.b.closed(b), 1);
+    pair.run();
+    let stopped = pair.a.events.iter().find_map(|event| match event {
+        Event::Stopped { id, code } if *id == a => Some(*code),
+        _ => None,
+    });
+    let why = stopped.and_then(dhtnet_channel_mux::reset_code::as_cut);
+    assert_eq!(why, Some(DeclineCode::Policy));
+    let read = pair.a.mux.read(&mut pair.a.link, pair.a.now, a, 100);
+    assert!(
+        matches!(read, Err(ChannelReadError::Reset(code)) if Some(code) == stopped),
+        "{read:?}"
+    );
 }
 
 #[test]

@@ -2,11 +2,12 @@
 
 use dhtnet_channel_mux::codec::{ControlFrame, RequestFrame, encode_control, encode_request};
 use dhtnet_channel_mux::limits::{
-    MAX_CONTROL_BACKLOG, MAX_CONTROL_FRAME, MAX_METADATA, MAX_NAME, MAX_PINGS, MIN_PENDING_REQUESTS,
+    MAX_CONTROL_BACKLOG, MAX_CONTROL_FRAME, MAX_METADATA, MAX_NAME, MAX_NOTE, MAX_NOTES, MAX_PINGS,
+    MIN_PENDING_REQUESTS,
 };
 use dhtnet_channel_mux::{
-    ChannelRequest, DeclineCode, Event, Fault, InvalidRequest, Limits, Link, OpenError, PingError,
-    StreamId,
+    ChannelRequest, DeclineCode, Event, Fault, InvalidRequest, Limits, Link, NoteError, OpenError,
+    PingError, StreamId,
 };
 
 use crate::link::Settings;
@@ -253,6 +254,51 @@ fn a_peer_that_pings_and_never_reads_stalls_itself() {
         "more than the ping that the window cut: {partial}"
     );
     assert!(pair.b.events.is_empty());
+}
+
+#[test]
+fn a_note_of_1020_bytes_is_carried_and_one_of_1021_is_not() {
+    let mut pair = Pair::new();
+    let mut note = |len: usize| {
+        let body = vec![7; len].into();
+        pair.a.mux.note(&mut pair.a.link, body)
+    };
+    assert_eq!(note(MAX_NOTE), Ok(()));
+    let found = MAX_NOTE + 1;
+    assert_eq!(note(found), Err(NoteError::TooLong { found }));
+    pair.run();
+    let body = vec![7; MAX_NOTE].into();
+    assert_eq!(pair.b.events[..], [Event::Note { body }]);
+}
+
+#[test]
+fn of_the_notes_that_come_at_once_sixteen_wait_and_the_next_is_dropped() {
+    let mut pair = Pair::new();
+    pair.a.mute = true;
+    let note = encode_control(&ControlFrame::Note("x".into()));
+    let all: Vec<u8> = note.repeat(MAX_NOTES + 1);
+    let mut chunks = [all.into()];
+    pair.a.link.write(StreamId(0), &mut chunks).unwrap();
+    pair.run();
+    assert_eq!(pair.b.events.len(), MAX_NOTES);
+    assert_eq!(pair.b.mux.stats().notes_dropped, 1);
+    // Those that were taken make room.
+    let mut chunks = [note];
+    pair.a.link.write(StreamId(0), &mut chunks).unwrap();
+    pair.run();
+    assert_eq!(pair.b.events.len(), MAX_NOTES + 1);
+}
+
+#[test]
+fn notes_to_a_peer_that_reads_nothing_are_refused_at_a_bound() {
+    let mut pair = Pair::new();
+    pair.b.mute = true;
+    let full = (0..10_000).find_map(|_| {
+        let body = vec![7; MAX_NOTE].into();
+        pair.a.mux.note(&mut pair.a.link, body).err()
+    });
+    assert_eq!(full, Some(NoteError::Blocked));
+    assert!(pair.a.mux.stats().buffered_bytes <= MAX_CONTROL_BACKLOG);
 }
 
 #[test]

@@ -53,6 +53,34 @@ fn datagrams_go_both_ways_on_the_right_channel() {
 }
 
 #[test]
+fn a_datagram_with_its_channels_prefix_goes_uncopied_and_with_another_not_at_all() {
+    let mut pair = Pair::new();
+    let (a1, b1) = datagrams(&mut pair);
+    let (a2, _) = datagrams(&mut pair);
+    let mut datagram = Vec::new();
+    pair.a.mux.datagram_prefix(a1, &mut datagram).unwrap();
+    datagram.extend_from_slice(b"to one");
+    let datagram = Bytes::from(datagram);
+    let end = &mut pair.a;
+    let send = |end: &mut End, id, datagram: Bytes| {
+        end.mux
+            .send_prefixed_datagram(&mut end.link, end.now, id, datagram)
+    };
+    assert_eq!(send(end, a1, datagram.clone()), Ok(()));
+    assert_eq!(send(end, a2, datagram), Err(ChannelDatagramError::Closed));
+    assert_eq!(
+        send(end, a1, Bytes::new()),
+        Err(ChannelDatagramError::Closed)
+    );
+    pair.run();
+    assert_eq!(
+        pair.b.recv_datagram(b1),
+        Ok(Some(Bytes::from_static(b"to one")))
+    );
+    assert_eq!(pair.a.mux.channel(a1).unwrap().datagrams.sent, 1);
+}
+
+#[test]
 fn both_sides_may_open_datagram_channels_at_once() {
     let mut pair = Pair::new();
     let a = pair.a.open(ChannelRequest::datagrams("from a"));

@@ -132,7 +132,7 @@ fn unknown_control_messages_are_skipped() {
     let mut pair = Pair::new();
     pair.a.mute = true;
     pair.a
-        .raw(CONTROL, &encode_control(&ControlFrame::Unknown(6)));
+        .raw(CONTROL, &encode_control(&ControlFrame::Unknown(7)));
     pair.a
         .raw(CONTROL, &encode_control(&ControlFrame::Pong(77)));
     pair.a.raw(

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use dhtnet_channel_mux::{ChannelRequest, ChannelWriteError};
 use tokio::io::AsyncWrite;
 
-use super::{Channel, Held, code};
+use super::{Channel, Held, code, cut_by_peer};
 use crate::connect::{self, ConnectOptions};
 use crate::error::{ChannelError, ConnectError};
 use crate::report::ConnectionReport;
@@ -151,7 +151,10 @@ impl SendHalf {
                 };
                 match (cell.finished, cell.stopped) {
                     (true, _) => Poll::Ready(Ok(())),
-                    (false, Some(code)) => Poll::Ready(Err(ChannelError::Stopped(code))),
+                    (false, Some(code)) => {
+                        let cut = cut_by_peer(code);
+                        Poll::Ready(Err(cut.unwrap_or(ChannelError::Stopped(code))))
+                    }
                     (false, None) => held.wait(state, Interest::Finish, cx),
                 }
             })

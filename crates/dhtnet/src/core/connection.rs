@@ -70,6 +70,8 @@ pub(crate) struct Connection {
     pub(super) holders: usize,
     next_keepalive: Instant,
     retired: bool,
+    /// When it ends, if the peer is not heard on it before: another connection reaches it.
+    given_up: Option<Instant>,
     /// Whether it stands in the queue of those that may have something to send.
     pub(super) ready: bool,
     /// Which checks are for this connection; known when the handshake is done.
@@ -103,6 +105,7 @@ impl Connection {
             holders: 0,
             next_keepalive: now + KEEPALIVE,
             retired: false,
+            given_up: None,
             ready: false,
             check_tag: None,
             deadline: None,
@@ -272,6 +275,17 @@ impl Connection {
         self.next_keepalive = now + RETIRED_IDLE_LIMIT;
     }
 
+    /// Ends it at that time, see [`Connection::is_given_up`].
+    pub(super) fn give_up_at(&mut self, at: Instant) {
+        self.given_up = Some(at);
+    }
+
+    /// Whether its time is over and it is silent to the last.
+    pub(super) fn is_given_up(&mut self, now: Instant) -> bool {
+        let due = self.given_up.take_if(|at| *at <= now).is_some();
+        due && self.phase == Phase::Established && self.paths.is_lost()
+    }
+
     /// Whether a handshake that the other side began takes longer than any honest one.
     pub(super) fn is_overdue(&self, now: Instant) -> bool {
         self.handshake_deadline().is_some_and(|at| at <= now)
@@ -296,7 +310,7 @@ impl Connection {
             .poll_timeout()
             .filter(|_| self.phase != Phase::Ended);
         let overdue = self.handshake_deadline();
-        [quic, mux, keepalive, refused, overdue]
+        [quic, mux, keepalive, refused, overdue, self.given_up]
             .into_iter()
             .flatten()
             .min()

@@ -40,6 +40,8 @@ impl Host {
         let hello = Bytes::from(
             Hello {
                 instance: [seed; 16],
+                wants: false,
+                shows: false,
             }
             .encode(),
         );

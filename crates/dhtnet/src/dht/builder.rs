@@ -18,7 +18,7 @@ use super::handle::{Dht, HelperNames, Running, lock};
 use super::relaying::Relaying;
 use super::saving::{FIRST_SAVE, Kept, SAVE_INTERVAL, StateFile, restore};
 use super::shared::DhtShared;
-use crate::driver::{DhtDriver, RelayHost, Sockets};
+use crate::driver::{DhtDriver, Mark, RelayHost, Sockets};
 use crate::error::BuildError;
 use crate::relay_server::{Announcement, RelaySettings, announce};
 
@@ -326,7 +326,7 @@ impl DhtBuilder {
     /// [`DhtBuildError`].
     pub async fn build(self) -> Result<Dht, DhtBuildError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
-        let sockets = Sockets::bind(self.bind)?;
+        let sockets = Sockets::bind(self.bind, Mark::default())?;
         let starting = self.settings.start(&sockets.local_addresses())?;
         let relay = match self.relay {
             Some(settings) => Some(RelayHost::start(settings, &sockets)?),

@@ -1,5 +1,8 @@
 //! The handle of a DHT and its verbs.
 
+mod at;
+mod report;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,14 +11,14 @@ use std::time::{Duration, Instant};
 use dhtnet_dht_core::blocklist::Blocklist;
 use dhtnet_dht_core::item::{self, MutableItem};
 use dhtnet_dht_core::node::{
-    AnnouncePort, Counters, Item, KnownNode, Mapping, Outcome, Pong, Publication, Refusal, Sample,
-    Scope, Stored as StoredHere,
+    AnnouncePort, Item, KnownNode, Mapping, Pong, Publication, Sample, Scope,
 };
-use dhtnet_dht_core::value::{Filter, Value, ValueQuery};
-use dhtnet_dht_core::{Contact, Event, Family, Id, Node, OperationId};
-use futures_util::StreamExt;
+use dhtnet_dht_core::value::{Filter, Value};
+use dhtnet_dht_core::{Event, Family, Id, Node, OperationId};
 use tokio::task::JoinHandle;
 
+pub use self::at::At;
+pub use self::report::{LookupReport, Stats, StatsOfFamily, Stored};
 use super::error::DhtError;
 use super::operation::{Operation, Peers, Subscription, Values};
 use super::relaying::Relaying;
@@ -24,89 +27,6 @@ use super::shared::DhtShared;
 
 /// How long [`Dht::ready`] waits for the bootstrap nodes: the tries of the first ten seconds.
 const READY_LIMIT: Duration = Duration::from_secs(10);
-
-/// What was stored, and what the nodes said.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
-    /// Where it lies.
-    pub target: Id,
-    /// Nodes that acknowledged. 0: it is not stored.
-    pub acknowledged: usize,
-    /// Nodes that refused, with their reasons.
-    pub refused: Vec<Refusal>,
-    /// Nodes that said nothing.
-    pub silent: usize,
-    /// This node is among the nearest and keeps it too.
-    pub stored_here: bool,
-    /// From the call to the end.
-    pub elapsed: Duration,
-}
-
-impl Stored {
-    fn new(target: Id, outcome: Outcome) -> Self {
-        Self {
-            target,
-            acknowledged: outcome.acknowledged,
-            refused: outcome.refused,
-            silent: outcome.silent,
-            stored_here: outcome.stored_here,
-            elapsed: outcome.elapsed,
-        }
-    }
-}
-
-/// What a lookup found and what it took.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LookupReport {
-    /// The nearest nodes that answered, nearest first: at most 8 of each family.
-    pub closest: Vec<Contact>,
-    /// The longest chain of nodes that told of each other.
-    pub hops: u8,
-    /// Queries made.
-    pub queries: u32,
-    /// Queries answered.
-    pub answers: u32,
-    /// From the call to the end.
-    pub elapsed: Duration,
-}
-
-/// One family's part of [`Stats`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StatsOfFamily {
-    /// Which.
-    pub family: Family,
-    /// The node's id in it.
-    pub id: Option<Id>,
-    /// Whether lookups work.
-    pub ready: bool,
-    /// The address under which others see this node.
-    pub external: Option<SocketAddr>,
-    /// Nodes in the table.
-    pub nodes: usize,
-    /// Those of them that answered lately.
-    pub good: usize,
-    /// Those of them that speak the value layer.
-    pub extension: usize,
-    /// About how many nodes the network has.
-    pub estimated_size: u64,
-}
-
-/// How a DHT node is doing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stats {
-    /// Each family that is in use.
-    pub families: Vec<StatsOfFamily>,
-    /// What was counted since the start.
-    pub counters: Counters,
-    /// What is kept for others.
-    pub stored: StoredHere,
-    /// What this node stores again and again.
-    pub publications: usize,
-    /// Whether the node only asks (BEP 43).
-    pub read_only: bool,
-    /// Since the start.
-    pub uptime: Duration,
-}
 
 /// A node of the DHT. Cheap to clone; the last clone that is dropped ends it.
 #[derive(Clone)]
@@ -548,196 +468,6 @@ impl Dht {
         begun
             .map(|begun| Operation::new(self.inner.shared.clone(), begun))
             .ok_or(DhtError::Closed)
-    }
-}
-
-/// The verbs of a DHT with a choice of who is asked: see [`Dht::at`].
-#[derive(Debug, Clone)]
-pub struct At {
-    dht: Dht,
-    scope: Scope,
-}
-
-impl At {
-    /// Lookups need a neighbourhood; one node can be asked at once.
-    async fn ready(&self) -> Result<(), DhtError> {
-        match self.scope {
-            Scope::Network => self.dht.ready().await,
-            Scope::Node(_) => Ok(()),
-        }
-    }
-
-    /// A node that was asked alone and said nothing is an error.
-    fn check(&self, outcome: Outcome) -> Result<Outcome, DhtError> {
-        match self.scope {
-            Scope::Node(address) if outcome.answers == 0 => Err(DhtError::NoAnswer(address)),
-            _ => Ok(outcome),
-        }
-    }
-
-    async fn store(&self, target: Id, mut operation: Operation) -> Result<Stored, DhtError> {
-        let outcome = operation.outcome().await.ok_or(DhtError::Closed)?;
-        Ok(Stored::new(target, self.check(outcome)?))
-    }
-
-    /// The nodes that the asked node tells of.
-    ///
-    /// # Errors
-    /// [`DhtError::NoAnswer`].
-    pub async fn find_node(&self, target: Id) -> Result<Vec<Contact>, DhtError> {
-        self.ready().await?;
-        let scope = self.scope;
-        let mut operation = self
-            .dht
-            .begin(|node, now| node.find_node(now, target, scope))?;
-        let mut told = Vec::new();
-        while let Some(event) = operation.next().await {
-            match event {
-                Event::Nodes(_, nodes) => told = nodes,
-                Event::Done(_, outcome) => {
-                    let outcome = self.check(outcome)?;
-                    return Ok(if scope == Scope::Network {
-                        outcome.closest
-                    } else {
-                        told
-                    });
-                }
-                _ => {}
-            }
-        }
-        Err(DhtError::Closed)
-    }
-
-    /// As [`Dht::get_peers`].
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn get_peers(&self, info_hash: Id) -> Result<Peers, DhtError> {
-        self.ready().await?;
-        let scope = self.scope;
-        let operation = self
-            .dht
-            .begin(|node, now| node.find_peers(now, info_hash, scope))?;
-        Ok(Peers {
-            operation,
-            queued: Vec::new(),
-            seen: std::collections::HashSet::new(),
-        })
-    }
-
-    /// As [`Dht::announce`].
-    ///
-    /// # Errors
-    /// As there, and [`DhtError::NoAnswer`].
-    pub async fn announce(&self, info_hash: Id, port: AnnouncePort) -> Result<Stored, DhtError> {
-        self.ready().await?;
-        let scope = self.scope;
-        let operation = self
-            .dht
-            .begin(|node, now| node.announce(now, info_hash, port, scope))?;
-        self.store(info_hash, operation).await
-    }
-
-    /// As [`Dht::get_item`].
-    ///
-    /// # Errors
-    /// As there, and [`DhtError::NoAnswer`].
-    pub async fn get_item(&self, target: Id, salt: &[u8]) -> Result<Option<Item>, DhtError> {
-        self.ready().await?;
-        let scope = self.scope;
-        let mut operation = self
-            .dht
-            .begin(|node, now| node.find_item(now, target, salt, scope))?;
-        let mut found = None;
-        while let Some(event) = operation.next().await {
-            match event {
-                Event::Item(_, item @ Item::Immutable(_)) => return Ok(Some(item)),
-                // Each is newer than the one before.
-                Event::Item(_, item) => found = Some(item),
-                Event::Done(_, outcome) => {
-                    if found.is_none() {
-                        self.check(outcome)?;
-                    }
-                    return Ok(found);
-                }
-                _ => {}
-            }
-        }
-        Err(DhtError::Closed)
-    }
-
-    /// As [`Dht::put_immutable`].
-    ///
-    /// # Errors
-    /// As there, and [`DhtError::NoAnswer`].
-    pub async fn put_immutable(&self, value: &[u8]) -> Result<Stored, DhtError> {
-        item::check_value(value)?;
-        self.ready().await?;
-        let scope = self.scope;
-        let begun = self
-            .dht
-            .inner
-            .shared
-            .begin(|node, now| node.put_immutable(now, value, scope))?;
-        let begun = begun.ok_or(DhtError::Closed)?;
-        let operation = Operation::new(self.dht.inner.shared.clone(), begun);
-        self.store(item::immutable_target(value), operation).await
-    }
-
-    /// As [`Dht::put_mutable`].
-    ///
-    /// # Errors
-    /// As there, and [`DhtError::NoAnswer`].
-    pub async fn put_mutable(
-        &self,
-        item: MutableItem,
-        cas: Option<i64>,
-    ) -> Result<Stored, DhtError> {
-        self.ready().await?;
-        let (scope, target) = (self.scope, item.target());
-        let operation = self
-            .dht
-            .begin(|node, now| node.put_mutable(now, item, cas, scope))?;
-        self.store(target, operation).await
-    }
-
-    /// As [`Dht::put_value`].
-    ///
-    /// # Errors
-    /// As there, and [`DhtError::NoAnswer`].
-    pub async fn put_value(&self, key: Id, value: Value) -> Result<Stored, DhtError> {
-        self.ready().await?;
-        let scope = self.scope;
-        let operation = self
-            .dht
-            .begin(|node, now| node.put_value(now, key, &value, scope))?;
-        self.store(key, operation).await
-    }
-
-    /// As [`Dht::values`].
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn values(&self, key: Id, filter: Filter) -> Result<Values, DhtError> {
-        self.ready().await?;
-        let scope = self.scope;
-        let query = ValueQuery {
-            select: None,
-            filter,
-        };
-        let operation = self
-            .dht
-            .begin(|node, now| node.find_values(now, key, query, scope))?;
-        let values = futures_util::stream::unfold(operation, |mut operation| async move {
-            loop {
-                match operation.next().await? {
-                    Event::Value(_, value) => return Some((value, operation)),
-                    Event::Done(..) => return None,
-                    _ => {}
-                }
-            }
-        });
-        Ok(Values(values.boxed()))
     }
 }
 

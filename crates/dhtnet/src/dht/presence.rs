@@ -1,6 +1,7 @@
 //! Where a device is, as it says itself: a mutable item (BEP 44) under its own key with the salt
 //! `dhtnet`. Its value is a dictionary with `a`, a list of compact addresses (6 or 18 bytes),
-//! best first, and `v` = 1. The number is the time of its making, in seconds since 1970.
+//! best first, and `v` = 1. The number is the time of its making, in seconds since 1970, or one more
+//! than that of the record before, if nodes have one of the same second or of a clock that was ahead.
 //!
 //! Who knows the id can read it, and so can the nodes that keep it.
 
@@ -24,11 +25,12 @@ pub(crate) const REFRESH: Duration = Duration::from_secs(20 * 60);
 
 const VERSION: i64 = 1;
 
-/// The record of a device that can be reached at these addresses.
+/// The record of a device that can be reached at these addresses, with a number above `stored`, the
+/// one that nodes have, if that is known.
 pub(crate) fn encode(
     signer: &ItemSigner,
     addresses: &[SocketAddr],
-    wall: SystemTime,
+    (wall, stored): (SystemTime, Option<i64>),
 ) -> Result<MutableItem, ItemError> {
     let mut value = Vec::new();
     let mut writer = Writer::new(&mut value);
@@ -46,7 +48,8 @@ pub(crate) fn encode(
     writer.end();
     let since = wall.duration_since(SystemTime::UNIX_EPOCH);
     let seq = i64::try_from(since.unwrap_or_default().as_secs()).unwrap_or(i64::MAX);
-    MutableItem::sign(signer, SALT, seq, &value)
+    let above = stored.map_or(seq, |stored| stored.saturating_add(1));
+    MutableItem::sign(signer, SALT, seq.max(above), &value)
 }
 
 /// The addresses in a record. One of a later version is read as far as it is understood;
@@ -104,25 +107,32 @@ mod tests {
     fn a_record_gives_back_its_addresses() {
         let signer = ItemSigner::from_seed(&[5; 32]);
         let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-        let item = encode(&signer, &addresses(3), wall).unwrap();
+        let item = encode(&signer, &addresses(3), (wall, None)).unwrap();
         assert_eq!(item.seq(), 1_800_000_000);
+        for (stored, seq) in [
+            (1_799_999_999, 1_800_000_000),
+            (1_800_000_000, 1_800_000_001),
+        ] {
+            let next = encode(&signer, &addresses(3), (wall, Some(stored))).unwrap();
+            assert_eq!(next.seq(), seq);
+        }
         assert_eq!(item.salt(), SALT);
         assert_eq!(decode(item.value()), addresses(3));
-        let long = encode(&signer, &addresses(40), wall).unwrap();
+        let long = encode(&signer, &addresses(40), (wall, None)).unwrap();
         assert_eq!(decode(long.value()), addresses(16));
     }
 
     #[test]
     fn a_record_has_the_documented_bytes() {
         let signer = ItemSigner::from_seed(&[5; 32]);
-        let item = encode(&signer, &addresses(1), SystemTime::UNIX_EPOCH).unwrap();
+        let item = encode(&signer, &addresses(1), (SystemTime::UNIX_EPOCH, None)).unwrap();
         assert_eq!(item.value(), b"d1:al6:\x0b\x00\x00\x01\x1b\x58e1:vi1ee");
     }
 
     #[test]
     fn nonsense_and_truncated_records_give_no_address() {
         let signer = ItemSigner::from_seed(&[5; 32]);
-        let item = encode(&signer, &addresses(2), SystemTime::UNIX_EPOCH).unwrap();
+        let item = encode(&signer, &addresses(2), (SystemTime::UNIX_EPOCH, None)).unwrap();
         for end in 0..item.value().len() {
             assert_eq!(decode(&item.value()[..end]), [], "{end}");
         }

@@ -16,14 +16,15 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{Announcement, Discovery, Lookup};
-use crate::dht::Dht;
 use crate::dht::presence;
+use crate::dht::{Dht, Refusal, Stored};
 use crate::interfaces::{self, Changes};
 use crate::port_mapping::{Mappings, public_addresses};
 
 /// Waits before the record is looked for again: a device that starts at this moment has its
 /// record out within a few seconds, and a little later one with the address that others see.
-const RETRIES: [Duration; 5] = [
+const RETRIES: [Duration; 6] = [
+    Duration::from_millis(500),
     Duration::from_millis(500),
     Duration::from_secs(1),
     Duration::from_secs(2),
@@ -37,6 +38,9 @@ const WATCH: Duration = Duration::from_secs(5);
 
 /// Another try when no node took the record.
 const RETRY: Duration = Duration::from_secs(3);
+
+/// What a node answers whose record has the same number or a higher one (BEP 44).
+const SEQUENCE_TOO_LOW: i64 = 302;
 
 /// Least time between two records: their numbers are seconds, and nodes take no other record with
 /// the same number.
@@ -196,12 +200,34 @@ async fn next<T>(changes: &mut Option<watch::Receiver<T>>) {
     std::future::pending::<()>().await;
 }
 
-/// Stores a record; how many nodes took it.
+/// Stores a record; how many nodes took it. A program of this device that has just ended may have
+/// stored one in the same second, or with a clock that was ahead: then the number goes above that.
 async fn store(dht: &Dht, signer: &ItemSigner, addresses: &[SocketAddr]) -> Result<usize, String> {
-    let item = presence::encode(signer, addresses, SystemTime::now());
+    let stored = put(dht, signer, addresses, None).await?;
+    let is_old = |refusal: &Refusal| refusal.code == SEQUENCE_TOO_LOW;
+    if stored.acknowledged == 0 && stored.refused.iter().any(is_old) {
+        let kept = dht.get_item(stored.target, presence::SALT).await;
+        if let Ok(Some(Item::Mutable(kept))) = kept {
+            let stored = put(dht, signer, addresses, Some(kept.seq())).await?;
+            return taken(&stored);
+        }
+    }
+    taken(&stored)
+}
+
+async fn put(
+    dht: &Dht,
+    signer: &ItemSigner,
+    addresses: &[SocketAddr],
+    above: Option<i64>,
+) -> Result<Stored, String> {
+    let item = presence::encode(signer, addresses, (SystemTime::now(), above));
     let item = item.map_err(|error| error.to_string())?;
     let stored = dht.put_mutable(item, None).await;
-    let stored = stored.map_err(|error| error.to_string())?;
+    stored.map_err(|error| error.to_string())
+}
+
+fn taken(stored: &Stored) -> Result<usize, String> {
     if stored.acknowledged == 0 {
         let refused = stored.refused.first();
         return Err(refused.map_or("no node took it".to_owned(), |one| one.text.clone()));

@@ -7,6 +7,8 @@ use std::time::Duration;
 use dhtnet_nat_traversal::behavior::Behavior;
 use dhtnet_nat_traversal::turn::AllocationError;
 
+use crate::relays::RelayTransport;
+
 /// All facts of one examination.
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
@@ -20,7 +22,8 @@ pub(crate) struct Facts {
     pub(crate) v6: FamilyFacts,
     pub(crate) stun: Option<Named>,
     pub(crate) routers: RouterFacts,
-    pub(crate) relay: Option<RelayFacts>,
+    /// Those that the user named, in that order.
+    pub(crate) named_relays: Vec<RelayFacts>,
     /// Relays announced in the DHT, and those of them that answered.
     pub(crate) announced_relays: Vec<SocketAddr>,
     pub(crate) answering_relays: Vec<SocketAddr>,
@@ -194,33 +197,17 @@ pub(crate) enum RelayOutcome {
     NoAddress(String),
     Allocated {
         relayed: SocketAddr,
-        transport: Transport,
+        transport: RelayTransport,
         took: Duration,
     },
     Failed {
-        transport: Transport,
+        transport: RelayTransport,
         error: AllocationError,
     },
     /// The TCP connection did not come about.
     NotConnected(String),
-}
-
-/// How a relay is reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    /// Datagrams.
-    Udp,
-    /// A TCP connection.
-    Tcp,
-}
-
-impl Transport {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Udp => "UDP",
-            Self::Tcp => "TCP",
-        }
-    }
+    /// A relay of this system is there; whom it admits was not tried.
+    Answers,
 }
 
 /// One try to connect to TCP port 443.

@@ -11,7 +11,7 @@ mod router;
 use std::fmt::Display;
 
 use super::facts::Facts;
-use super::finding::Finding;
+use super::finding::{Finding, Topic};
 
 /// All findings, the sum first.
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
@@ -31,11 +31,15 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
         nat::hairpin(&facts.v4),
         router::double_nat(facts),
         router::port_mapping(facts),
-        relay::relay(facts.relay.as_ref()),
         relay::relays(facts),
         relay::tcp_443(facts),
         mtu::mtu(facts),
     ];
+    let at = findings
+        .iter()
+        .position(|found| found.topic == Topic::Relays);
+    let named = relay::named(&facts.named_relays);
+    findings.splice(at.unwrap_or_default()..at.unwrap_or_default(), named);
     findings.insert(0, connection::connection(&findings));
     findings
 }

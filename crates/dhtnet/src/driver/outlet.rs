@@ -23,9 +23,9 @@ pub(super) struct Outlet {
 impl Outlet {
     pub(super) fn new(sockets: Sockets, relays: Arc<Relays>) -> Self {
         Self {
+            streams: Streams::new(sockets.mark()),
             sockets,
             relays,
-            streams: Streams::default(),
             waiting: Queue::default(),
         }
     }

@@ -2,6 +2,8 @@
 
 mod connect;
 
+pub(super) use self::connect::connect;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
@@ -12,7 +14,7 @@ use std::time::Instant;
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{Driver, Intake};
+use super::{Driver, Intake, Mark};
 use crate::core::path::{PathAddress, Via};
 use crate::relays::{Order, Relays};
 
@@ -30,7 +32,7 @@ const READ_ROUNDS: usize = 4;
 const MESSAGE_ROUNDS: usize = 256;
 
 /// A stream of bytes, encrypted or not.
-trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
@@ -47,13 +49,22 @@ struct Stream {
 }
 
 /// The streams to relays, by the number of the allocation.
-#[derive(Default)]
 pub(super) struct Streams {
+    mark: Mark,
     all: BTreeMap<u16, Stream>,
     buffer: Vec<u8>,
 }
 
 impl Streams {
+    /// No streams yet; each will carry `mark`.
+    pub(super) fn new(mark: Mark) -> Self {
+        Self {
+            mark,
+            all: BTreeMap::new(),
+            buffer: Vec::new(),
+        }
+    }
+
     /// Datagrams, which are dropped when too much waits.
     pub(super) fn write_datagrams(&mut self, number: u16, bytes: &[u8]) {
         if let Some(stream) = self.all.get_mut(&number)
@@ -77,7 +88,7 @@ impl Streams {
             }
             Order::Connect { number, to } => {
                 let stream = Stream {
-                    stage: Stage::Connecting(Box::pin(connect::connect(to))),
+                    stage: Stage::Connecting(Box::pin(connect(to, self.mark))),
                     waiting: BytesMut::new(),
                 };
                 self.all.insert(number, stream);
@@ -207,8 +218,9 @@ impl Driver {
             relays.on_time(now);
         }
         if relays.is_untidy(now) {
-            let sessions = &self.sessions;
-            relays.tidy(now, |number| sessions.uses_relay(number));
+            // Asked before: sessions ask the relays under their lock.
+            let used = self.sessions.relays_in_use();
+            relays.tidy(now, |number| used.contains(&number));
         }
         let mut more = false;
         while let Some(order) = relays.poll_order() {

@@ -1,5 +1,6 @@
 //! The UDP sockets: one for each family, batches in and out.
 
+mod mark;
 mod single;
 
 use std::cell::RefCell;
@@ -19,6 +20,7 @@ use crate::core::Outgoing;
 use crate::core::path::{PathAddress, Via};
 use crate::error::BuildError;
 
+pub(crate) use self::mark::Mark;
 pub(super) use self::single::{Sender, SendsBatches, SingleSocket, Way};
 
 /// Socket buffers asked for, in bytes; the system may give less. At 1 GB/s this is 4 ms of data,
@@ -64,6 +66,7 @@ struct OneSocket {
 
 /// One socket for each family that is in use, and those that punching holes needs for a while.
 pub(crate) struct Sockets {
+    mark: Mark,
     all: Vec<OneSocket>,
     extra: BTreeMap<u16, OneSocket>,
     refused: Vec<IpAddr>,
@@ -94,14 +97,15 @@ impl fmt::Debug for Sockets {
 
 impl Sockets {
     /// Binds `address`; `[::]:p` stands for both families on one port.
-    pub(crate) fn bind(address: SocketAddr) -> Result<Self, BuildError> {
+    pub(crate) fn bind(address: SocketAddr, mark: Mark) -> Result<Self, BuildError> {
         let failed = |source| BuildError::Bind { address, source };
         let all = if address.ip() == Ipv6Addr::UNSPECIFIED {
-            bind_both(address.port()).map_err(failed)?
+            bind_both(address.port(), mark).map_err(failed)?
         } else {
-            vec![OneSocket::bind(address).map_err(failed)?]
+            vec![OneSocket::bind(address, mark).map_err(failed)?]
         };
         Ok(Self {
+            mark,
             all,
             extra: BTreeMap::new(),
             refused: Vec::new(),
@@ -115,7 +119,7 @@ impl Sockets {
         let Some(shared) = shared else {
             return Err(io::ErrorKind::Unsupported.into());
         };
-        let socket = OneSocket::bind_small(SocketAddr::new(shared.local.ip(), 0))?;
+        let socket = OneSocket::bind_small(SocketAddr::new(shared.local.ip(), 0), self.mark)?;
         self.extra.insert(number, socket);
         Ok(())
     }
@@ -141,6 +145,11 @@ impl Sockets {
             // What goes through a relay is wrapped, and then goes to the relay.
             Via::Relay(_) => None,
         }
+    }
+
+    /// What all sockets carry.
+    pub(super) fn mark(&self) -> Mark {
+        self.mark
     }
 
     pub(crate) fn local_addresses(&self) -> Vec<SocketAddr> {
@@ -265,8 +274,8 @@ impl Sockets {
 }
 
 impl OneSocket {
-    fn bind(address: SocketAddr) -> io::Result<Self> {
-        let one = Self::bind_small(address)?;
+    fn bind(address: SocketAddr, mark: Mark) -> io::Result<Self> {
+        let one = Self::bind_small(address, mark)?;
         one.enlarge();
         Ok(one)
     }
@@ -279,7 +288,7 @@ impl OneSocket {
     }
 
     /// A socket with the system's usual buffers.
-    fn bind_small(address: SocketAddr) -> io::Result<Self> {
+    fn bind_small(address: SocketAddr, mark: Mark) -> io::Result<Self> {
         let socket = Socket::new(
             Domain::for_address(address),
             Type::DGRAM,
@@ -288,6 +297,7 @@ impl OneSocket {
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
         }
+        mark.put_on(&socket)?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         let io = UdpSocket::from(socket);
@@ -366,15 +376,18 @@ impl OneSocket {
 }
 
 /// Both families on one port; IPv4 alone where there is no IPv6.
-fn bind_both(port: u16) -> io::Result<Vec<OneSocket>> {
+fn bind_both(port: u16, mark: Mark) -> io::Result<Vec<OneSocket>> {
     let mut last = None;
     for _ in 0..PORT_TRIES {
-        let v6 = match OneSocket::bind((Ipv6Addr::UNSPECIFIED, port).into()) {
+        let v6 = match OneSocket::bind((Ipv6Addr::UNSPECIFIED, port).into(), mark) {
             Ok(v6) => v6,
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
-            Err(_) => return Ok(vec![OneSocket::bind((Ipv4Addr::UNSPECIFIED, port).into())?]),
+            Err(_) => {
+                let v4 = OneSocket::bind((Ipv4Addr::UNSPECIFIED, port).into(), mark)?;
+                return Ok(vec![v4]);
+            }
         };
-        match OneSocket::bind((Ipv4Addr::UNSPECIFIED, v6.local.port()).into()) {
+        match OneSocket::bind((Ipv4Addr::UNSPECIFIED, v6.local.port()).into(), mark) {
             Ok(v4) => return Ok(vec![v6, v4]),
             Err(error) if port == 0 && error.kind() == io::ErrorKind::AddrInUse => {
                 last = Some(error);

@@ -1,12 +1,13 @@
 //! Which relay is used: those of the configuration first, in their order, then those that
 //! announce themselves in the DHT.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use dhtnet_nat_traversal::turn::AllocationError;
 use futures_util::StreamExt;
 use rand_chacha::ChaCha20Rng;
 use rand_core::Rng;
@@ -26,6 +27,9 @@ const MAX_ADDRESSES: usize = 4;
 
 /// How long a relay that refused or was silent is not asked again.
 pub(crate) const REFUSAL_MEMORY: Duration = Duration::from_secs(60);
+
+/// A server that loses allocations sooner than this is no use.
+const LEAST_LIFE: Duration = Duration::from_secs(1);
 
 /// Relays whose refusal is remembered; the oldest is forgotten.
 const MAX_REMEMBERED: usize = 64;
@@ -113,36 +117,49 @@ impl RelayFinder {
         if self.preference == PathPreference::Direct {
             return None;
         }
+        let none = BTreeSet::new();
         tokio::select! {
             // First, so that what it has just got is not taken for somebody else's.
             biased;
-            found = self.search() => found,
+            found = self.search(&none) => found,
             // By whatever way, for instance by TCP where datagrams are blocked.
             standing = self.relays.one_stands() => Some(standing),
         }
     }
 
-    async fn search(&self) -> Option<u16> {
+    /// An allocation at a relay that is none of these, to be there when those die.
+    pub(crate) async fn obtain_beside(&self, others: &BTreeSet<IpAddr>) -> Option<u16> {
+        if self.preference == PathPreference::Direct {
+            return None;
+        }
+        self.search(others).await
+    }
+
+    /// Whoever is among `others` is left out.
+    async fn search(&self, others: &BTreeSet<IpAddr>) -> Option<u16> {
         let mut chooser = self.chooser.lock().await;
-        if let Some(number) = self.relays.standing() {
+        let mut standing = self.relays.all_standing().into_iter();
+        let beside = |number: &u16| self.relays.hosts(*number).is_disjoint(others);
+        if let Some(number) = standing.find(beside) {
             return Some(number);
         }
         for server in &self.servers {
             if chooser.is_refused(&server.to_string()) {
                 continue;
             }
-            match self.try_server(server).await {
-                Ok(number) => {
+            match self.try_server(server, others).await {
+                Ok(Some(number)) => {
                     self.forget_fault(server);
                     return Some(number);
                 }
+                Ok(None) => {}
                 Err(error) => {
                     chooser.refuse(server.to_string());
                     self.note_fault(server, error);
                 }
             }
         }
-        self.obtain_found(&mut chooser).await
+        self.obtain_found(&mut chooser, others).await
     }
 
     /// The configured servers by TCP, those for datagrams too.
@@ -156,7 +173,12 @@ impl RelayFinder {
         targets
     }
 
-    async fn try_server(&self, server: &TurnServer) -> Result<u16, RelayError> {
+    /// `None` for one that is among `others`.
+    async fn try_server(
+        &self,
+        server: &TurnServer,
+        others: &BTreeSet<IpAddr>,
+    ) -> Result<Option<u16>, RelayError> {
         if server.lacks_password() {
             return Err(RelayError::NoPassword);
         }
@@ -164,8 +186,11 @@ impl RelayFinder {
             reason: "no address".to_owned(),
         };
         for target in targets_of(server).await? {
+            if others.contains(&target.door.address.ip()) {
+                return Ok(None);
+            }
             match self.try_target(target).await {
-                Ok(number) => return Ok(number),
+                Ok(number) => return Ok(Some(number)),
                 Err(error) => last = error,
             }
         }
@@ -184,7 +209,7 @@ impl RelayFinder {
     }
 
     /// Asks relays that announce themselves in the DHT, at random.
-    async fn obtain_found(&self, chooser: &mut Chooser) -> Option<u16> {
+    async fn obtain_found(&self, chooser: &mut Chooser, others: &BTreeSet<IpAddr>) -> Option<u16> {
         let dht = self.dht.as_ref()?;
         dht.ready().await.ok()?;
         let found = dht.find_relays().await.ok()?;
@@ -192,6 +217,7 @@ impl RelayFinder {
             .take(MAX_FOUND)
             .take_until(tokio::time::sleep(LOOKUP_LIMIT));
         let mut addresses: Vec<SocketAddr> = found.collect().await;
+        addresses.retain(|address| !others.contains(&address.ip()));
         tracing::debug!(relays = addresses.len(), "relays in the DHT");
         let mut tried = 0;
         while tried < MAX_FOUND_TRIED && !addresses.is_empty() {
@@ -232,16 +258,24 @@ impl RelayFinder {
         faults.retain(|fault| fault.relay != relay);
     }
 
-    /// Waits until an allocation has ended; its server is not the next one to be asked.
+    /// Waits until an allocation has ended; its server is not the next one to be asked, unless it is
+    /// there and has only lost the allocation.
     pub(crate) async fn until_ended(&self, number: u16) {
         let Some(name) = self.relays.name(number) else {
             return;
         };
+        let begun = Instant::now();
         let error = self.relays.ended(number).await;
-        if error != RelayError::Closed {
-            tracing::warn!("relay {name}: {error}; looking for another one");
-            self.chooser.lock().await.refuse(name);
+        if error == RelayError::Closed {
+            return;
         }
+        let lost = RelayError::Allocation(AllocationError::Expired);
+        if error == lost && begun.elapsed() >= LEAST_LIFE {
+            tracing::warn!("relay {name}: {error}; asking it for another one");
+            return;
+        }
+        tracing::warn!("relay {name}: {error}; looking for another one");
+        self.chooser.lock().await.refuse(name);
     }
 }
 

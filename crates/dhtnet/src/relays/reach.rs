@@ -43,6 +43,15 @@ impl Reach {
         }
     }
 
+    /// What was heard was heard by another network: the next question begins the wait anew.
+    pub(crate) fn on_network_change(&self) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        *asked = None;
+        self.heard.store(false, Ordering::Relaxed);
+        drop(asked);
+        self.changed.notify_waiters();
+    }
+
     /// Whether datagrams have come through.
     pub(crate) fn is_open(&self) -> bool {
         self.heard.load(Ordering::Relaxed)
@@ -93,5 +102,19 @@ mod tests {
         reach.on_heard();
         assert_eq!(reach.blocked_at(), None);
         assert!(reach.is_open());
+    }
+
+    #[test]
+    fn in_another_network_datagrams_are_judged_anew() {
+        let now = Instant::now();
+        let reach = Reach::default();
+        reach.on_asked(now);
+        reach.on_heard();
+        reach.on_network_change();
+        assert!(!reach.is_open());
+        assert_eq!(reach.blocked_at(), None, "nobody was asked since");
+        let later = now + Duration::from_secs(9);
+        reach.on_asked(later);
+        assert_eq!(reach.blocked_at(), Some(later + BLOCKED_AFTER));
     }
 }

@@ -29,6 +29,18 @@ pub enum RelayTransport {
     Tls,
 }
 
+impl RelayTransport {
+    /// For messages.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+        }
+    }
+}
+
 /// A relay to be used, and what proves who asks.
 ///
 /// As text it is `turn:[USER@]HOST[:PORT][?transport=udp|tcp]`, or `turns:` for TLS over TCP; the

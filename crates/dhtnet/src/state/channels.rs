@@ -143,6 +143,15 @@ impl ChannelTable {
         self.pings.retain(|(c, _), _| *c != key);
     }
 
+    /// Notes that the policy took a channel back and wakes everybody who waited on it.
+    pub(crate) fn on_cut(&mut self, key: ChannelKey) {
+        self.flushing.remove(&key);
+        if let Some(cell) = self.cells.get_mut(&key) {
+            cell.ended = Some(EndReason::NoLongerAllowed);
+            cell.wake_all();
+        }
+    }
+
     /// Whether a task that holds a channel was woken since this was last asked.
     pub(crate) fn take_woke(&mut self) -> bool {
         std::mem::take(&mut self.woke)

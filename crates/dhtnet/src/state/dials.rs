@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use dhtnet_identity::DeviceId;
 use tokio::sync::{Notify, oneshot};
 
 use crate::core::ConnectionKey;
+use crate::core::path::{MAX_CANDIDATES, Route};
 use crate::error::EndReason;
 
 /// Callers that may wait for the connection to one peer.
@@ -36,6 +38,9 @@ struct Dial {
     addresses: Vec<SocketAddr>,
     fault: Option<EndReason>,
     waiters: Vec<oneshot::Sender<DialOutcome>>,
+    /// Ways that a connection is begun on at this time, unless the old one is heard before. At
+    /// most as many as an attempt tries.
+    aside: Vec<(Instant, Route)>,
     changed: Arc<Notify>,
 }
 
@@ -67,6 +72,7 @@ impl Dials {
                 addresses: Vec::new(),
                 fault: None,
                 waiters: Vec::new(),
+                aside: Vec::new(),
                 changed,
             }
         });
@@ -103,6 +109,33 @@ impl Dials {
             dial.attempt = Some(key);
             dial.fault = None;
         }
+    }
+
+    /// Keeps a way for later, if somebody waits.
+    pub(crate) fn set_aside(&mut self, due: Instant, peer: &DeviceId, route: Route) {
+        self.on_address(peer, route.path.remote);
+        let Some(dial) = self.dials.get_mut(peer) else {
+            return;
+        };
+        let mut known = dial.aside.iter();
+        let is_known = known.any(|(_, known)| known.path.is_same_path(&route.path));
+        if !is_known && dial.aside.len() < MAX_CANDIDATES {
+            dial.aside.push((due, route));
+            dial.changed.notify_one();
+        }
+    }
+
+    /// A way that was kept until now.
+    pub(crate) fn take_due(&mut self, now: Instant, peer: &DeviceId) -> Option<Route> {
+        let dial = self.dials.get_mut(peer)?;
+        let due = dial.aside.iter().position(|(due, _)| *due <= now)?;
+        Some(dial.aside.remove(due).1)
+    }
+
+    /// When the next one is due.
+    pub(crate) fn next_due(&self, peer: &DeviceId) -> Option<Instant> {
+        let dial = self.dials.get(peer)?;
+        dial.aside.iter().map(|(due, _)| *due).min()
     }
 
     /// The addresses known so far.
@@ -226,6 +259,28 @@ mod tests {
         assert!(dials.is_wanted(&peer()));
         drop(joined);
         assert!(!dials.is_wanted(&peer()));
+    }
+
+    #[test]
+    fn ways_that_are_set_aside_come_when_they_are_due_and_are_bounded() {
+        let (now, mut dials) = (Instant::now(), Dials::default());
+        let way = |port: usize| {
+            let address = SocketAddr::from(([192, 0, 2, 1], port as u16));
+            Route::untried(crate::core::path::PathAddress::to(address))
+        };
+        dials.set_aside(now, &peer(), way(0));
+        assert_eq!(dials.take_due(now, &peer()), None, "nobody waits");
+        let _joined = dials.join(peer()).unwrap();
+        let due = now + std::time::Duration::from_millis(1);
+        for port in 0..=MAX_CANDIDATES {
+            dials.set_aside(due, &peer(), way(port));
+            dials.set_aside(due, &peer(), way(port));
+        }
+        assert_eq!(dials.take_due(now, &peer()), None);
+        assert_eq!(dials.next_due(&peer()), Some(due));
+        let all = std::iter::from_fn(|| dials.take_due(due, &peer()));
+        assert!(all.eq((0..MAX_CANDIDATES).map(way)));
+        assert_eq!(dials.next_due(&peer()), None);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The sessions of a node, as its driver moves them: datagrams, time, sockets, and what was found.
 
+mod tidying;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +13,7 @@ use dhtnet_nat_traversal::offer::{Offer, SessionId, Wish};
 use dhtnet_nat_traversal::path::PathId;
 use dhtnet_nat_traversal::punch::{Budget, Need, Purpose};
 use dhtnet_nat_traversal::retry::Effort;
-use dhtnet_nat_traversal::session::{Event, Handled, PathKind, Session, Transmit};
+use dhtnet_nat_traversal::session::{Event, Handled, PathKind, RelayUse, Session, Transmit};
 use dhtnet_nat_traversal::stun::{Message, TransactionId};
 use tokio::sync::Notify;
 
@@ -79,6 +81,8 @@ struct Inner {
     /// Empty messages that open the NAT to somebody.
     greetings: VecDeque<SocketAddr>,
     next_tidy: Option<Instant>,
+    /// Sessions since the start.
+    begun: u64,
     closed: bool,
 }
 
@@ -92,6 +96,8 @@ struct Entry {
     over: bool,
     /// Somebody waits for it.
     wanted: bool,
+    /// How many were begun before it.
+    serial: u64,
     /// Allocations that it uses.
     relays: BTreeSet<u16>,
     /// Where the peer may send from, as it has told.
@@ -150,13 +156,18 @@ impl Sessions {
     }
 
     /// Takes a session up. `None` when there are [`MAX_SESSIONS`], or it is known.
-    pub(crate) fn insert(self: &Arc<Self>, peer: DeviceId, session: Session) -> Option<Call> {
+    pub(crate) fn insert(self: &Arc<Self>, peer: DeviceId, mut session: Session) -> Option<Call> {
+        if self.preference == PathPreference::Direct {
+            session.set_relays(RelayUse::None);
+        }
         let mut inner = self.lock();
         let id = session.id();
         let full = inner.sessions.len() >= MAX_SESSIONS;
         if full || inner.closed || inner.sessions.contains_key(&id) {
             return None;
         }
+        let serial = inner.begun;
+        inner.begun += 1;
         let entry = Entry {
             peer,
             session,
@@ -164,6 +175,7 @@ impl Sessions {
             is_direct: false,
             over: false,
             wanted: true,
+            serial,
             relays: BTreeSet::new(),
             remotes: BTreeSet::new(),
         };
@@ -291,11 +303,11 @@ impl Sessions {
         }
     }
 
-    /// Whether a session uses this allocation.
-    pub(crate) fn uses_relay(&self, number: u16) -> bool {
+    /// The allocations that sessions use.
+    pub(crate) fn relays_in_use(&self) -> BTreeSet<u16> {
         let inner = self.lock();
-        let mut all = inner.sessions.values();
-        all.any(|entry| entry.relays.contains(&number))
+        let all = inner.sessions.values();
+        all.flat_map(|entry| entry.relays.iter().copied()).collect()
     }
 
     /// An allocation has ended, and the paths through it with it.
@@ -335,6 +347,7 @@ impl Sessions {
 
     /// There is another NAT before us: nothing of what was opened is left.
     pub(crate) fn on_network_change(&self) {
+        self.relays.reach().on_network_change();
         self.lock().budget.on_network_change();
     }
 
@@ -380,36 +393,6 @@ impl Sessions {
         due.chain(inner.next_tidy)
             .chain(self.stun.poll_timeout())
             .min()
-    }
-
-    /// Whether it is time to say who is connected; see [`Sessions::tidy`].
-    pub(crate) fn is_untidy(&self, now: Instant) -> bool {
-        self.lock().next_tidy.is_some_and(|due| due <= now)
-    }
-
-    /// Ends sessions that nobody waits for and no connection needs.
-    pub(crate) fn tidy(&self, now: Instant, is_connected: impl Fn(&DeviceId) -> bool) {
-        let mut inner = self.lock();
-        let gone: Vec<SessionId> = inner
-            .sessions
-            .iter()
-            .filter(|(_, entry)| {
-                let fresh = entry
-                    .found
-                    .is_some_and(|at| now.saturating_duration_since(at) < GRACE);
-                let in_use = entry.found.is_some() && is_connected(&entry.peer);
-                !fresh && !in_use && (entry.over || !entry.wanted)
-            })
-            .map(|(id, _)| *id)
-            .collect();
-        let some_ended = !gone.is_empty();
-        for id in gone {
-            inner.remove(id);
-        }
-        if some_ended {
-            self.ended.notify_waiters();
-        }
-        inner.next_tidy = (!inner.sessions.is_empty()).then_some(now + TIDY);
     }
 
     /// What is to be done with sockets.
@@ -531,8 +514,12 @@ impl Sessions {
                         tracing::debug!(peer = %entry.peer.short(), %why, "no path through the NATs");
                         entry.over = true;
                         ended = true;
-                        // What may work one day, if there is a relay until then.
-                        for address in entry.session.direct_addresses() {
+                        // What may work one day, if there is a relay until then; the last is asked
+                        // most often.
+                        let mut hopes: Vec<_> = entry.session.direct_addresses().collect();
+                        hopes.reverse();
+                        hopes.sort_by_key(|address| !is_private(address.ip()));
+                        for address in hopes {
                             inner.found.push_back(Found {
                                 peer: entry.peer,
                                 route: Route::untried(PathAddress::to(address)),

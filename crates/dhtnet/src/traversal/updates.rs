@@ -1,5 +1,5 @@
 //! What comes to be known while a call is under way: a relay, a mapped port, another address. The
-//! peer is told by the same way as the offer or the answer.
+//! peer is told over the connection if there is one, else by the same way as the offer or answer.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,9 +17,9 @@ impl Parts {
         tokio::spawn(async move { finder.obtain().await });
     }
 
-    /// Gives the allocation that stands, if one does, to a session.
-    pub(super) fn use_standing_relay(&self, id: SessionId) {
-        if let Some(number) = self.finder.relays().standing() {
+    /// Gives the allocations that stand to a session.
+    pub(super) fn use_standing_relays(&self, id: SessionId) {
+        for number in self.finder.relays().all_standing() {
             self.sessions.add_relay(Instant::now(), id, number);
         }
     }
@@ -77,6 +77,9 @@ impl Parts {
     /// Leaves an update for the peer.
     async fn tell(&self, id: SessionId, place: Place, peer: DeviceId) {
         if let Some(update) = self.sessions.offer(id, Wish::Update) {
+            if self.tell_over_connection(&peer, &update) {
+                return;
+            }
             tracing::debug!(peer = %peer.short(), candidates = update.candidates.len(), "telling of another address");
             self.send(place, peer, update.encode(), self.rng()).await;
         }

@@ -1,10 +1,11 @@
 //! What travels through a channel.
 
 use bytes::Bytes;
-use dhtnet::{ChannelError, ChannelRequest, ConnectError, ConnectOptions, Priority};
+use dhtnet::identity::policy::Policy;
+use dhtnet::{ChannelError, ChannelRequest, ConnectError, ConnectOptions, Node, Priority};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::pair::{LIMIT, allow, open, pair, within};
+use crate::pair::{LIMIT, allow, key, loopback, node, open, pair, within};
 
 #[tokio::test]
 async fn a_reply_after_the_end_of_the_question_arrives_whole() {
@@ -146,6 +147,88 @@ async fn datagrams_keep_their_bounds() {
         ChannelError::from_io(&error),
         Some(ChannelError::DatagramTooLarge { max }) if *max >= 1_000
     ));
+}
+
+#[tokio::test]
+async fn a_batch_of_datagrams_arrives_whole_and_without_the_one_that_is_too_large() {
+    let (client, server) = pair().await;
+    let mut listener = server.listen("packets").unwrap();
+    let request = ChannelRequest::datagrams("packets");
+    let (ours, theirs) = open(&client, &server, &mut listener, request).await;
+    let max = ours.max_datagram_size().unwrap();
+    let mut batch = ours.datagram_batch().unwrap();
+    for size in [1, 100, max, max + 1, 1_000] {
+        batch.push(size, |memory| {
+            memory.extend_from_slice(&vec![size as u8; size]);
+        });
+    }
+    let error = ours.try_send_datagrams(&mut batch).unwrap_err();
+    assert!(matches!(
+        ChannelError::from_io(&error),
+        Some(ChannelError::DatagramTooLarge { max: told }) if *told >= max
+    ));
+    assert_eq!(batch.len(), 1);
+    within(ours.send_datagrams(&mut batch)).await.unwrap();
+    assert!(batch.is_empty());
+    let mut got = Vec::new();
+    while got.len() < 4 {
+        let room = 4 - got.len();
+        assert!(within(theirs.recv_datagrams(&mut got, room)).await.unwrap() > 0);
+    }
+    for (datagram, size) in got.iter().zip([1, 100, max, 1_000]) {
+        assert_eq!(*datagram, vec![size as u8; size]);
+    }
+    drop(ours);
+    assert!(within(theirs.recv_datagrams(&mut got, 1)).await.is_err());
+    // A stream has none.
+    let mut listener = server.listen("bytes").unwrap();
+    let (ours, _theirs) = open(
+        &client,
+        &server,
+        &mut listener,
+        ChannelRequest::stream("bytes"),
+    )
+    .await;
+    assert!(ours.datagram_batch().is_err());
+    assert_eq!(ours.max_datagram_size(), None);
+}
+
+#[tokio::test]
+async fn a_node_keeps_as_many_datagrams_as_it_was_told_to() {
+    for (queue, fits) in [(64 << 10, false), (2 << 20, true)] {
+        let client = node(1, Policy::deny_all()).await;
+        let server = Node::builder(key(2))
+            .bind(loopback())
+            .mdns(false)
+            .policy(allow(client.id()))
+            .datagram_queue(queue);
+        let server = server.build().await.unwrap();
+        let mut listener = server.listen("packets").unwrap();
+        let request = ChannelRequest::datagrams("packets");
+        let (ours, theirs) = open(&client, &server, &mut listener, request).await;
+        let count = 300;
+        let mut batch = ours.datagram_batch().unwrap();
+        for _ in 0..count {
+            batch.push(1_000, |memory| memory.extend_from_slice(&[7; 1_000]));
+        }
+        within(ours.send_datagrams(&mut batch)).await.unwrap();
+        let mut got = Vec::new();
+        if fits {
+            while got.len() < count {
+                within(theirs.recv_datagrams(&mut got, count))
+                    .await
+                    .unwrap();
+            }
+            continue;
+        }
+        for _ in 0..3 {
+            within(client.ping(&server.id())).await.unwrap();
+        }
+        within(theirs.recv_datagrams(&mut got, count))
+            .await
+            .unwrap();
+        assert!(got.len() <= queue / 1_000, "{} with {queue}", got.len());
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 mod channels;
 mod connecting;
+mod credentials;
 mod dht;
 mod dht_state;
 mod pair;

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 use rand_core::CryptoRng;
 
-use super::{Authority, Certificate, IssueError, MAX_PEM_LEN, PemError, Request, RevocationList};
+use super::{
+    Authority, Certificate, IssueError, MAX_PEM_LEN, PemError, Request, RevocationList, TrustError,
+    TrustedAuthority,
+};
 use crate::device_key::Passphrase;
 use crate::key_file::KeyFileError;
 use crate::{atomic_file, key_file, text_file};
@@ -65,6 +68,42 @@ impl Request {
     /// [`CertificateFileError::Read`], [`CertificateFileError::Content`].
     pub fn load(path: impl AsRef<Path>) -> Result<Self, CertificateFileError> {
         load(path.as_ref(), Self::from_pem)
+    }
+}
+
+impl TrustedAuthority {
+    /// Where the revocation list of the CA at `certificate` is looked for: beside it, with the
+    /// ending `crl`.
+    pub fn list_beside(certificate: impl AsRef<Path>) -> PathBuf {
+        certificate.as_ref().with_extension("crl")
+    }
+
+    /// Trusts the CA whose certificate is at `path`, with its revocation list if there is one
+    /// [beside it](Self::list_beside). On Unix files that everybody may change are refused.
+    ///
+    /// # Errors
+    /// [`CertificateFileError::Read`], [`CertificateFileError::Content`],
+    /// [`CertificateFileError::Trust`].
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, CertificateFileError> {
+        let path = path.as_ref();
+        let trust = |path: &Path, source| CertificateFileError::Trust {
+            path: path.to_owned(),
+            source,
+        };
+        let certificate = load_trusted(path, Certificate::from_pem)?;
+        let trusted = Self::new(certificate).map_err(|source| trust(path, source))?;
+        let beside = Self::list_beside(path);
+        match load_trusted(&beside, RevocationList::from_pem) {
+            Ok(list) => trusted
+                .with_revocation_list(list)
+                .map_err(|source| trust(&beside, source)),
+            Err(CertificateFileError::Read { source, .. })
+                if source.kind() == io::ErrorKind::NotFound =>
+            {
+                Ok(trusted)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -150,6 +189,23 @@ fn load<T>(
     })
 }
 
+/// The same of a file that not everybody may change.
+fn load_trusted<T>(
+    path: &Path,
+    from_pem: impl FnOnce(&str) -> Result<T, PemError>,
+) -> Result<T, CertificateFileError> {
+    match text_file::read_trusted(path, MAX_PEM_LEN) {
+        Ok(text) => from_pem(&text).map_err(|source| CertificateFileError::Content {
+            path: path.to_owned(),
+            source,
+        }),
+        Err(source) => Err(CertificateFileError::Read {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
 fn create(path: &Path, pem: &str) -> Result<(), CertificateFileError> {
     let written = atomic_file::create_private_parent(path)
         .and_then(|()| atomic_file::create_new(path, pem.as_bytes(), PUBLIC_MODE));
@@ -211,6 +267,14 @@ pub enum CertificateFileError {
     /// The key of a CA could not be read or written.
     #[error("the key of the CA cannot be used")]
     Key(#[source] KeyFileError),
+    /// It is no CA that can be trusted, or the revocation list beside it is not its own.
+    #[error("{path:?} cannot be trusted")]
+    Trust {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: TrustError,
+    },
     /// The certificate is not that of a CA, or of another.
     #[error("{path:?} is not the certificate of this CA")]
     Authority {

@@ -35,6 +35,7 @@ fn permissions_round_trip_through_their_text() {
         "dsh.command *",
         "dsh.user alice",
         "dsh.forward localhost:5432",
+        "dsh.cp",
         "dvpn.join",
         "dvpn.join home",
         "dvpn.route 10.1.0.0/16",

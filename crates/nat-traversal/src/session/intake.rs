@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::{
-    Event, Handled, MAX_QUEUE, NOMINATION_PATIENCE, Nominating, Origin, Pair, Phase, Session,
-    State, Transmit,
+    Event, Handled, MAX_QUEUE, NOMINATION_PATIENCE, Nominating, Origin, Pair, Phase, RelayUse,
+    Session, State, Transmit,
 };
 use crate::candidate::{Candidate, CandidateKind, MAX_CANDIDATES, SocketId, is_offerable};
 use crate::check::{Incoming, Nomination, Way};
@@ -28,6 +28,10 @@ impl Session {
                 nomination,
                 way,
             }) => {
+                // Whose checks are not answered uses no such path.
+                if way == Way::Relayed && self.relays == RelayUse::None {
+                    return Handled::Taken;
+                }
                 let works = self.list.find(key).is_some_and(|pair| pair.works());
                 if works || self.phase == Phase::Active {
                     let payload = self.keys.answer(id, remote);

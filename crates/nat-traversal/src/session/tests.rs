@@ -261,6 +261,26 @@ fn pairs_that_the_peer_makes_are_bounded_and_known_ones_stay() {
 }
 
 #[test]
+fn who_wants_no_relay_answers_no_check_that_came_through_one_even_before_the_peer_tells_of_it() {
+    let now = Instant::now();
+    for (relays, way, answered) in [
+        (RelayUse::Any, Way::Relayed, true),
+        (RelayUse::None, Way::Relayed, false),
+        (RelayUse::None, Way::Direct, true),
+    ] {
+        let (mut a, b) = pair(now);
+        a.set_relays(relays);
+        let id = TransactionId::from_bytes([7; 12]);
+        let request = b.keys.request(id, Nomination::None, way).unwrap();
+        let relay = SocketAddr::from(([203, 0, 113, 9], 50_000));
+        let handled = a.handle_datagram(now, (SocketId::MAIN, relay), &request);
+        assert_eq!(handled, Handled::Taken);
+        assert_eq!(!a.queue.is_empty(), answered, "{relays:?} {way:?}");
+        assert_eq!(a.list.find((SocketId::MAIN, relay)).is_some(), answered);
+    }
+}
+
+#[test]
 fn checks_before_the_offer_are_bounded() {
     let now = Instant::now();
     let mut a = session(now, Role::Controlling);

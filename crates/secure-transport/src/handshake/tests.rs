@@ -19,7 +19,7 @@ fn device(seed: u8, random: RandomSource) -> Device {
     Device {
         id: key.id(),
         keys: Arc::new(StaticKeys::new(key.noise_static_secret())),
-        application: Bytes::from_static(b"dhtnet"),
+        application: Bytes::from_static(b"dhtnet").into(),
         aeads: vec![Aead::Aes128Gcm, Aead::ChaCha20Poly1305],
         random: Arc::new(random),
         replays: Mutex::default(),

@@ -205,6 +205,23 @@ fn application_bytes_are_taken_up_to_the_bound() {
 }
 
 #[test]
+fn application_bytes_that_are_set_later_are_told_from_then_on() {
+    let responder = config(2, b"before");
+    responder
+        .set_application(Bytes::from_static(b"after"))
+        .unwrap();
+    let len = MAX_APPLICATION_LEN + 1;
+    assert_eq!(
+        responder.set_application(Bytes::from(vec![5; len])),
+        Err(NoiseConfigError::ApplicationTooLong { len })
+    );
+    let mut pair = Pair::with(config(1, b""), responder);
+    pair.establish();
+    let peer = peer_identity(pair.hosts[INITIATOR].connection()).unwrap();
+    assert_eq!(&peer.application[..], b"after");
+}
+
+#[test]
 fn an_aead_list_must_not_be_empty() {
     let empty = NoiseConfig::with_aeads(&key(1), Bytes::new(), vec![], Box::new(rng(1)));
     assert_eq!(empty.unwrap_err(), NoiseConfigError::AeadCount { count: 0 });

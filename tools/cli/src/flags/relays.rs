@@ -11,6 +11,35 @@ use super::HostPort;
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Network")]
 pub struct RelayFlags {
+    /// The relays.
+    #[command(flatten)]
+    pub turn: TurnFlags,
+
+    /// STUN server to ask for this device's outer address, repeatable; nodes of the DHT tell it too
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "DHTNET_STUN",
+        value_delimiter = ' ',
+        global = true
+    )]
+    pub stun: Vec<HostPort>,
+
+    /// Which paths to use
+    #[arg(
+        long,
+        value_name = "KIND",
+        env = "DHTNET_PATH",
+        default_value = "any",
+        global = true
+    )]
+    pub path: PathArgument,
+}
+
+/// The relays to use, and how to prove oneself there.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Network")]
+pub struct TurnFlags {
     /// Relay to use where no direct path is found, repeatable.
     // The help is apart: rustdoc takes its brackets for a link.
     #[arg(
@@ -39,26 +68,6 @@ pub struct RelayFlags {
     /// Certificates, in PEM, of authorities to trust for turns: beside the system's
     #[arg(long, value_name = "FILE", env = "DHTNET_TURN_CA_FILE", global = true)]
     pub turn_ca_file: Option<PathBuf>,
-
-    /// STUN server to ask for this device's outer address, repeatable; nodes of the DHT tell it too
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        env = "DHTNET_STUN",
-        value_delimiter = ' ',
-        global = true
-    )]
-    pub stun: Vec<HostPort>,
-
-    /// Which paths to use
-    #[arg(
-        long,
-        value_name = "KIND",
-        env = "DHTNET_PATH",
-        default_value = "any",
-        global = true
-    )]
-    pub path: PathArgument,
 }
 
 /// A value of `--path`.

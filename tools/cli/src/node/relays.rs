@@ -9,7 +9,7 @@ use dhtnet::{PathPreference, TurnServer};
 use zeroize::Zeroizing;
 
 use crate::Failure;
-use crate::flags::{PathArgument, RelayFlags};
+use crate::flags::{PathArgument, RelayFlags, TurnFlags};
 
 /// Environment variable with the password itself.
 const TURN_PASSWORD: &str = "DHTNET_TURN_PASSWORD";
@@ -32,7 +32,9 @@ impl RelayFlags {
             PathArgument::Relay => PathPreference::Relay,
         }
     }
+}
 
+impl TurnFlags {
     /// The servers, with the password where there is a user.
     ///
     /// # Errors
@@ -125,13 +127,11 @@ mod tests {
 
     use super::*;
 
-    fn flags(file: Option<&Path>) -> RelayFlags {
-        RelayFlags {
+    fn flags(file: Option<&Path>) -> TurnFlags {
+        TurnFlags {
             turn: vec!["turn:alice@h".parse().unwrap(), "turn:k".parse().unwrap()],
             turn_password_file: file.map(Path::to_owned),
             turn_ca_file: None,
-            stun: Vec::new(),
-            path: PathArgument::Any,
         }
     }
 

@@ -5,10 +5,6 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use dhtnet_identity::certificate::{CertificateName, GroupName};
 
-pub(super) const NOT_ASKED_FOR: &str = "\
-The tools do not ask peers for certificates yet: dnc lets in whom --allow and config.toml name. Programs \
-can judge them with the library dhtnet-identity, and OpenSSL can.";
-
 /// Days that a certificate may last: a hundred years.
 const MAX_DAYS: i64 = 36_500;
 

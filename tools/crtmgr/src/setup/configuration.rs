@@ -1,4 +1,4 @@
-//! `config.toml`: who may connect.
+//! `config.toml`: who may connect, and what is served to them.
 
 use std::fs;
 use std::io;
@@ -11,58 +11,81 @@ use crate::desk::Desk;
 
 const MODE: u32 = 0o600;
 
-/// Writes a configuration that lets these contacts connect. One that is there is left as it is, and
-/// has to name them already.
-pub(super) fn allow(names: &[String], desk: &Desk<'_>) -> Result<(), Failure> {
+/// What a configuration that is there has of what is wanted.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Served {
+    /// It names exactly these targets: `dnc -l` is enough.
+    Configured,
+    /// It does not, so that they have to be named to `dnc`.
+    ToBeNamed,
+}
+
+/// Writes a configuration that lets these contacts connect and serves these targets. One that is
+/// there is left as it is, and has to name the contacts already.
+pub(super) fn write(
+    names: &[String],
+    targets: &[String],
+    desk: &Desk<'_>,
+) -> Result<Served, Failure> {
     if names.is_empty() {
-        return Ok(());
+        return Ok(Served::ToBeNamed);
     }
     let path = desk.home.configuration_file();
-    let list: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
-    let line = format!("allow = [{}]", list.join(", "));
     let failed = |error: &dyn std::fmt::Display| {
         Failure::failed(format!("cannot write {}: {error}", path.display()))
     };
     desk.home.prepare()?;
-    let text = format!("# Who may connect: contacts and ids.\n{line}\n");
+    let text = format!(
+        "# Who may connect: contacts and ids.\nallow = {}\n\n\
+         [dnc]\n# What dnc -l serves to them, and nothing else. A pipe instead: dnc -l --pipe\n\
+         allow-target = {}\n",
+        list(names),
+        list(targets)
+    );
     match atomic_file::create_new(&path, text.as_bytes(), MODE) {
         Ok(()) => {
             desk.talk.note(format_args!("wrote {}", path.display()));
-            return Ok(());
+            return Ok(Served::Configured);
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(failed(&error)),
     }
     let text = fs::read_to_string(&path).map_err(|error| failed(&error))?;
-    let allowed = allowed(
-        &text
-            .parse::<Table>()
-            .map_err(|error| failed(&error.message()))?,
-    );
+    let table = text
+        .parse::<Table>()
+        .map_err(|error| failed(&error.message()))?;
+    let mut allowed = texts(table.get("allow"));
+    let configured = table.get("dnc").and_then(|dnc| dnc.get("allow-target"));
+    let served = match texts(configured) == targets {
+        true => Served::Configured,
+        false => Served::ToBeNamed,
+    };
     if names.iter().all(|name| allowed.contains(name)) {
-        return Ok(());
+        return Ok(served);
     }
-    let mut all = allowed;
-    all.extend(
-        names
-            .iter()
-            .filter(|name| !all.contains(name))
-            .cloned()
-            .collect::<Vec<_>>(),
-    );
-    let all: Vec<String> = all.iter().map(|name| format!("{name:?}")).collect();
+    for name in names {
+        if !allowed.contains(name) {
+            allowed.push(name.clone());
+        }
+    }
     Err(Failure::failed(format!(
         "{} is there already and is not overwritten",
         path.display()
     ))
     .advise(format!(
-        "put this line at its top: allow = [{}]",
-        all.join(", ")
+        "put this line at its top: allow = {}",
+        list(&allowed)
     )))
 }
 
-fn allowed(table: &Table) -> Vec<String> {
-    match table.get("allow") {
+fn list(texts: &[String]) -> String {
+    let quoted: Vec<String> = texts.iter().map(|text| format!("{text:?}")).collect();
+    format!("[{}]", quoted.join(", "))
+}
+
+/// A text, or a list of texts.
+fn texts(value: Option<&Value>) -> Vec<String> {
+    match value {
         Some(Value::String(one)) => vec![one.clone()],
         Some(Value::Array(list)) => list
             .iter()

@@ -4,6 +4,7 @@
 
 mod authority;
 mod identities;
+mod import;
 mod policy;
 mod setup;
 mod terminal;

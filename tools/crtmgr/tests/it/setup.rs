@@ -16,7 +16,8 @@ fn a_server_is_set_up_by_answers_and_again_without_harm() {
     assert!(
         ended
             .stderr
-            .contains("start it with: dnc -l --allow-target '127.0.0.1:22'"),
+            .lines()
+            .any(|line| line == "crtmgr: start it with: dnc -l"),
         "{}",
         ended.stderr
     );
@@ -24,7 +25,9 @@ fn a_server_is_set_up_by_answers_and_again_without_harm() {
     let config = fs::read_to_string(place.home().join("config.toml")).unwrap();
     assert_eq!(
         config,
-        "# Who may connect: contacts and ids.\nallow = [\"laptop\"]\n"
+        "# Who may connect: contacts and ids.\nallow = [\"laptop\"]\n\n[dnc]\n\
+         # What dnc -l serves to them, and nothing else. A pipe instead: dnc -l --pipe\n\
+         allow-target = [\"127.0.0.1:22\"]\n"
     );
     let again = place.run_with(&["setup", "server"], &answers);
     assert_eq!(
@@ -132,8 +135,20 @@ fn wrong_answers_are_asked_again_and_an_end_without_an_answer_is_a_usage_error()
     let answers = format!("nonsense\n{client}\nNO NAME\nlaptop\n\nx\n127.0.0.1:80\n");
     let ended = place.run_with(&["setup", "server"], &answers);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let config = fs::read_to_string(place.home().join("config.toml")).unwrap();
     assert!(
-        ended.stderr.contains("--allow-target '127.0.0.1:80'"),
+        config.contains("allow-target = [\"127.0.0.1:80\"]"),
+        "{config}"
+    );
+    // Other targets than those in the file have to be named.
+    let client = format!("laptop={client}");
+    let words = ["setup", "server", "--client", &client, "--target", "h:1"];
+    let ended = place.run(&words);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(
+        ended
+            .stderr
+            .contains("start it with: dnc -l --allow-target 'h:1'"),
         "{}",
         ended.stderr
     );

@@ -21,12 +21,12 @@ fn mistakes_are_one_line_and_exit_code_2() {
             "--remote does not go with run",
         ),
         (
-            &["doctor", "--turn", "turn:127.0.0.1:1"],
-            "the user is missing",
+            &["doctor", "--turn", "turn:ada:secret@127.0.0.1:1"],
+            "the password does not belong into the URI",
         ),
         (
             &["doctor", "--turn", "turn:ada@127.0.0.1:1"],
-            "the password of ada is missing",
+            "the password of the user is missing",
         ),
         (&["doctor", "--stun", "nowhere"], "not HOST:PORT"),
         (&["--network", "a/b", "stats"], "a network's name is"),

@@ -10,7 +10,7 @@ use crate::place::{Device, Running, some_id};
 fn a_listener_without_policy_says_how_to_give_one() {
     Device::new().run(&["-l"]).assert_failed(
         2,
-        "dnc: nobody may connect; name who may with --allow PEER, or let anyone in with -a\n",
+        "dnc: nobody may connect; name who may with --allow PEER, --allow-ca FILE or policy.toml, or let anyone in with -a\n",
     );
 }
 

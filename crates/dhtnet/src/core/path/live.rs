@@ -43,8 +43,8 @@ const MAX_QUEUE: usize = 64;
 /// Most direct addresses that are asked again and again while all goes through a relay.
 pub(super) const MAX_HOPES: usize = 6;
 
-/// How often they are: at first, for so long, and then. A NAT or firewall that was opened is
-/// noticed within a second.
+/// How often: at first, for so long, the newest of them and one of the others in turn; then all. A
+/// NAT or firewall that was opened is noticed within a second, at the price of two checks.
 const HOPE_AT_FIRST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 const HOPE_LATER: Duration = Duration::from_secs(15);
 
@@ -116,6 +116,8 @@ pub(super) struct Live {
     /// again.
     hopes: VecDeque<Route>,
     hope: Option<(Instant, Instant)>,
+    /// Rounds of asking them.
+    turn: usize,
     asked: BTreeMap<TransactionId, (PathId, Instant)>,
     to_ask: VecDeque<PathId>,
     queue: VecDeque<(Bytes, PathAddress)>,
@@ -143,6 +145,7 @@ impl Live {
             trials: VecDeque::new(),
             hopes: VecDeque::new(),
             hope: None,
+            turn: 0,
             asked: BTreeMap::new(),
             to_ask: VecDeque::new(),
             queue: VecDeque::new(),
@@ -169,22 +172,21 @@ impl Live {
         live
     }
 
-    /// Adds a way: one that was measured works, another is tried.
+    /// Adds a way, and tries it. One that was measured leads to the peer's key; whether it leads to
+    /// the program that knows this connection, a check with the connection's own keys has to show.
     pub(super) fn add(&mut self, now: Instant, route: Route) {
-        match route.round_trip {
-            Some(round_trip) => {
-                self.remember(route.path);
-                let id = route.path.id();
-                self.machine.on_works(now, id, route.kind, round_trip);
-                if route.kind == PathKind::Relayed {
-                    self.machine.set_kind(id, route.kind);
-                }
-                self.settle(now);
-            }
-            None => {
-                self.try_out(now, route);
-                self.hope_for(now, route);
-            }
+        let (id, is_relayed) = (route.path.id(), route.kind == PathKind::Relayed);
+        if is_relayed && self.works(&route.path) {
+            self.machine.set_kind(id, route.kind);
+            self.settle(now);
+            return;
+        }
+        if route.round_trip.is_some() && self.trials.len() >= MAX_TRIALS {
+            self.trials.pop_back();
+        }
+        self.try_out(now, route);
+        if route.round_trip.is_none() {
+            self.hope_for(now, route);
         }
     }
 
@@ -218,8 +220,13 @@ impl Live {
         let (often, at_first) = HOPE_AT_FIRST;
         let early = now.saturating_duration_since(since) < at_first;
         self.hope = Some((since, now + if early { often } else { HOPE_LATER }));
-        for hope in self.hopes.clone() {
-            self.ask(now, (hope.path, hope.kind), rng);
+        let others = self.hopes.len() - 1;
+        let in_turn = self.turn.checked_rem(others).map_or(0, |turn| turn + 1);
+        self.turn = self.turn.wrapping_add(1);
+        for (place, hope) in self.hopes.clone().iter().enumerate() {
+            if !early || place == 0 || place == in_turn {
+                self.ask(now, (hope.path, hope.kind), rng);
+            }
         }
     }
 
@@ -537,3 +544,6 @@ impl Live {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

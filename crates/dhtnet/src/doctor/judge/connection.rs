@@ -19,7 +19,8 @@ pub(super) fn connection(findings: &[Finding]) -> Finding {
         }
     }
     let udp = [Topic::UdpIpv4, Topic::UdpIpv6].map(status);
-    let relay = status(Topic::Relay) == Status::Ok;
+    let works = |found: &Finding| found.topic == Topic::Relay && found.status == Status::Ok;
+    let relay = findings.iter().any(works);
     if !udp.contains(&Status::Ok) {
         return without_udp(findings, relay);
     }

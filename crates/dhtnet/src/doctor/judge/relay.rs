@@ -3,18 +3,24 @@
 use dhtnet_nat_traversal::turn::AllocationError;
 
 use super::{count, list};
-use crate::doctor::facts::{Facts, RelayFacts, RelayOutcome, TcpOutcome, Transport};
+use crate::doctor::facts::{Facts, RelayFacts, RelayOutcome, TcpOutcome};
 use crate::doctor::finding::{Finding, Topic};
+use crate::relays::RelayTransport;
 
-pub(super) fn relay(found: Option<&RelayFacts>) -> Finding {
-    let topic = Topic::Relay;
-    let Some(found) = found else {
-        return Finding::unknown(
-            topic,
+/// One finding for each relay that the user named, or one that there is none.
+pub(super) fn named(relays: &[RelayFacts]) -> Vec<Finding> {
+    if relays.is_empty() {
+        return vec![Finding::unknown(
+            Topic::Relay,
             "no TURN server is given",
             "one is needed only where mapping is weak or UDP is blocked: --turn turn:USER@HOST:PORT",
-        );
-    };
+        )];
+    }
+    relays.iter().map(relay).collect()
+}
+
+fn relay(found: &RelayFacts) -> Finding {
+    let topic = Topic::Relay;
     let server = &found.server;
     match &found.outcome {
         RelayOutcome::Allocated {
@@ -30,6 +36,10 @@ pub(super) fn relay(found: Option<&RelayFacts>) -> Finding {
             ),
         )
         .with("relayed", relayed.to_string().as_str()),
+        RelayOutcome::Answers => Finding::ok(
+            topic,
+            format!("{server} answers; whom it admits shows when it is used"),
+        ),
         RelayOutcome::NoAddress(reason) => Finding::broken(
             topic,
             format!("{server} is not found ({reason})"),
@@ -41,7 +51,7 @@ pub(super) fn relay(found: Option<&RelayFacts>) -> Finding {
             "check its address and port, and whether a firewall stands between",
         ),
         RelayOutcome::Failed {
-            transport: Transport::Udp,
+            transport: RelayTransport::Udp,
             error: AllocationError::Disconnected,
         } => Finding::broken(
             topic,

@@ -11,9 +11,10 @@ use dhtnet_nat_traversal::turn::AllocationError;
 use super::judge;
 use crate::doctor::facts::{
     Answer, Claim, Facts, FamilyFacts, IdentityFacts, MtuReport, Named, RelayFacts, RelayOutcome,
-    RouterAnswer, TcpOutcome, TcpTry, Transport, Trouble, Unsendable,
+    RouterAnswer, TcpOutcome, TcpTry, Trouble, Unsendable,
 };
 use crate::doctor::finding::{Finding, Status, Topic};
+use crate::relays::RelayTransport;
 
 const OUTSIDE: &str = "11.0.1.101";
 const NOW: Duration = Duration::from_secs(1_800_000_000);
@@ -496,10 +497,10 @@ fn a_second_nat_is_found_by_what_the_router_claims_or_by_the_way() {
 
 fn relayed(outcome: RelayOutcome) -> Facts {
     Facts {
-        relay: Some(RelayFacts {
+        named_relays: vec![RelayFacts {
             server: "relay.example:3478".to_owned(),
             outcome,
-        }),
+        }],
         ..silent(&["11.0.9.9:6881", "11.0.9.8:6881"])
     }
 }
@@ -507,7 +508,7 @@ fn relayed(outcome: RelayOutcome) -> Facts {
 #[test]
 fn a_relay_is_judged_by_what_came_of_it() {
     assert_found(&sound(), Topic::Relay, (Unknown, "no TURN server"));
-    let transport = Transport::Udp;
+    let transport = RelayTransport::Udp;
     let failed = |error| RelayOutcome::Failed { transport, error };
     for (outcome, part) in [
         (
@@ -525,12 +526,27 @@ fn a_relay_is_judged_by_what_came_of_it() {
     }
     let facts = relayed(RelayOutcome::Allocated {
         relayed: at("11.0.8.1:50000"),
-        transport: Transport::Tcp,
+        transport: RelayTransport::Tcp,
         took: Duration::from_millis(12),
     });
     assert_found(&facts, Topic::Relay, (Good, "over TCP in 12 ms"));
     assert_found(&facts, Topic::Relays, (Unknown, "not looked for"));
     assert_found(&facts, Topic::Connection, (Weak, "through the relay alone"));
+}
+
+#[test]
+fn each_named_relay_has_its_finding_and_one_that_works_is_enough() {
+    let mut facts = relayed(RelayOutcome::NoAddress("?".to_owned()));
+    facts.named_relays.push(RelayFacts {
+        server: "second.example:443".to_owned(),
+        outcome: RelayOutcome::Answers,
+    });
+    let found = judge(&facts);
+    let relays: Vec<&Finding> = found.iter().filter(|f| f.topic == Topic::Relay).collect();
+    assert_eq!(relays.len(), 2);
+    assert!(relays[1].found.starts_with("second.example:443 answers"));
+    assert_eq!((found[0].topic, found[0].status), (Topic::Connection, Weak));
+    assert!(found[0].found.contains("through the relay alone"));
 }
 
 #[test]

@@ -6,11 +6,15 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use dhtnet_nat_traversal::turn::{Allocation, AllocationError, Config, Event, Link};
 use rand_chacha::ChaCha20Rng;
+use rand_core::Rng;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
-use zeroize::Zeroizing;
+use tokio::net::UdpSocket;
 
-use crate::doctor::{RelayOutcome, Transport};
+use super::answering;
+use crate::doctor::RelayOutcome;
+use crate::driver::Mark;
+use crate::driver::relays::{Wire, connect};
+use crate::relays::{Doorway, RelayTransport, TurnServer};
 
 /// Longest that giving it back is waited for; the server forgets it by itself as well.
 const CLOSE_LIMIT: Duration = Duration::from_millis(300);
@@ -18,34 +22,35 @@ const CLOSE_LIMIT: Duration = Duration::from_millis(300);
 /// Room for an answer of the server.
 const BUFFER: usize = 4_096;
 
-/// A server, who asks, and how it is reached.
+/// A server, and one of its addresses.
 pub(crate) struct RelayTrial {
-    pub(crate) server: SocketAddr,
-    pub(crate) user: String,
-    pub(crate) password: Zeroizing<String>,
-    pub(crate) transport: Transport,
+    pub(crate) server: TurnServer,
+    pub(crate) address: SocketAddr,
     /// For transaction ids.
     pub(crate) rng: ChaCha20Rng,
 }
 
 enum Line {
     Datagrams(UdpSocket),
-    Stream(TcpStream),
+    Stream(Box<dyn Wire>),
 }
 
 /// What came of it. It ends by itself when the server is silent on UDP; the caller sets the limit.
 pub(crate) async fn try_relay(mut trial: RelayTrial) -> RelayOutcome {
     let began = Instant::now();
-    let (server, transport) = (trial.server, trial.transport);
-    let mut line = match open(server, transport).await {
+    let (address, transport) = (trial.address, trial.server.transport());
+    let mut line = match open(address, &trial.server).await {
         Ok(line) => line,
         Err(error) => return RelayOutcome::NotConnected(error.to_string()),
     };
     let link = match transport {
-        Transport::Udp => Link::Datagrams,
-        Transport::Tcp => Link::Stream,
+        RelayTransport::Udp => Link::Datagrams,
+        RelayTransport::Tcp | RelayTransport::Tls => Link::Stream,
     };
-    let config = Config::new(server, &trial.user, &trial.password).link(link);
+    let Some((user, password)) = trial.server.credentials() else {
+        return without_user(address, (transport, trial.rng)).await;
+    };
+    let config = Config::new(address, user, password).link(link);
     let mut allocation = Allocation::new(Instant::now(), &config, &mut trial.rng);
     loop {
         match step(&mut allocation, &mut line).await {
@@ -69,16 +74,39 @@ pub(crate) async fn try_relay(mut trial: RelayTrial) -> RelayOutcome {
     }
 }
 
-async fn open(server: SocketAddr, transport: Transport) -> std::io::Result<Line> {
-    match transport {
-        Transport::Tcp => Ok(Line::Stream(TcpStream::connect(server).await?)),
-        Transport::Udp => {
-            let any = match server {
+/// A relay of this system: a device that is admitted there needs no user. Whether something answers
+/// is asked by datagrams; a stream that was made is answer enough.
+async fn without_user(
+    address: SocketAddr,
+    (transport, mut rng): (RelayTransport, ChaCha20Rng),
+) -> RelayOutcome {
+    let mut id = [0; 12];
+    rng.fill_bytes(&mut id);
+    if transport != RelayTransport::Udp || !answering(&[address], id).await.is_empty() {
+        return RelayOutcome::Answers;
+    }
+    let error = AllocationError::Silent;
+    RelayOutcome::Failed { transport, error }
+}
+
+async fn open(address: SocketAddr, server: &TurnServer) -> std::io::Result<Line> {
+    match server.transport() {
+        transport @ (RelayTransport::Tcp | RelayTransport::Tls) => {
+            let door = Doorway {
+                address,
+                transport,
+                host: server.host().to_owned(),
+                authorities: server.authorities(),
+            };
+            Ok(Line::Stream(connect(door, Mark::default()).await?))
+        }
+        RelayTransport::Udp => {
+            let any = match address {
                 SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
                 SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
             };
             let socket = UdpSocket::bind(any).await?;
-            socket.connect(server).await?;
+            socket.connect(address).await?;
             Ok(Line::Datagrams(socket))
         }
     }

@@ -1,10 +1,11 @@
 //! Making the stream to a relay.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -12,15 +13,21 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::Wire;
+use crate::driver::Mark;
 use crate::relays::{Doorway, RelayTransport};
 
 /// How long connecting may take, TLS included: as long as a relay has for its first answer.
 const CONNECT_LIMIT: Duration = dhtnet_nat_traversal::turn::GIVE_UP;
 
 /// Connects to a relay within [`CONNECT_LIMIT`].
-pub(super) async fn connect(to: Doorway) -> io::Result<Box<dyn Wire>> {
+pub(crate) async fn connect(to: Doorway, mark: Mark) -> io::Result<Box<dyn Wire>> {
     let connecting = async {
-        let stream = TcpStream::connect(to.address).await?;
+        let socket = match to.address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        mark.put_on(&socket)?;
+        let stream = socket.connect(to.address).await?;
         // A frame that waits for others is a late datagram.
         stream.set_nodelay(true)?;
         match to.transport {

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use quinn_udp::{Transmit, UdpSockRef, UdpSocketState};
 
-use super::{BATCH, MAX_STALE_REPORTS, MESSAGE_LEN, OneSocket, Sockets, is_report};
+use super::{BATCH, MAX_STALE_REPORTS, MESSAGE_LEN, Mark, OneSocket, Sockets, is_report};
 
 /// Where a batch goes, and from which own address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl SendsBatches for SingleSocket {
 impl SingleSocket {
     /// Must be called inside a runtime.
     pub(in crate::driver) fn bind(address: SocketAddr) -> io::Result<Self> {
-        OneSocket::bind_small(address).map(Self)
+        OneSocket::bind_small(address, Mark::default()).map(Self)
     }
 
     pub(in crate::driver) fn local(&self) -> SocketAddr {

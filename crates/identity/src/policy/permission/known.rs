@@ -51,6 +51,7 @@ pub const KNOWN_ACTIONS: &[KnownAction] = &[
         Expected::Target,
         "forwards through the shell's connection",
     ),
+    known("dsh.cp", Expected::Nothing, "copying files there and back"),
     known(
         "dvpn.join",
         Expected::Name,

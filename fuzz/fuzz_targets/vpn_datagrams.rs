@@ -1,0 +1,4 @@
+//! libFuzzer binary of the target `vpn_datagrams`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| dhtnet_fuzz::run("vpn_datagrams", input));

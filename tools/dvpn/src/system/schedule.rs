@@ -1,0 +1,245 @@
+//! From a plan to the changes, in the order in which they are made.
+//!
+//! What stops traffic comes before what lets it flow, and names come last; undoing goes the other
+//! way round.
+
+use dhtnet_identity::target::Network;
+
+use super::change::Change;
+use super::firewall::{self, Host, Table};
+use super::resolver::Resolver;
+use super::route::{Family, MAIN_TABLE, Route, Rule, Selector, Via};
+use super::sysctl::{self, Sysctl};
+use super::{SystemError, interface_name, interface_number, netlink_failed, open_netlink, overlap};
+use crate::plan::Plan;
+
+/// Tables of our own have numbers from here on, two for each number of an interface: "dh" in ASCII
+/// in the upper half, so that they are nobody else's by chance.
+const FIRST_TABLE: u32 = 0x6468_0000;
+
+/// Where the rules stand: before the main table (32766), after what others put at the front.
+const BYPASS_PRIORITY: u32 = 5_110;
+const LOCAL_PRIORITY: u32 = 5_120;
+const TUNNEL_PRIORITY: u32 = 5_130;
+
+/// What is to be done.
+#[derive(Debug, Default)]
+pub(super) struct Schedule {
+    pub(super) changes: Vec<Change>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// The changes that `plan` needs on this host, beside `made`, which are there already.
+pub(super) fn schedule(plan: &Plan, made: &[Change]) -> Result<Schedule, SystemError> {
+    let number = interface_number(&plan.interface).map_err(|source| SystemError::NoInterface {
+        name: plan.interface.clone(),
+        source,
+    })?;
+    check(plan, made)?;
+    let mut schedule = Schedule::default();
+    let sysctls = sysctls(plan, made)?;
+    schedule.add_firewall(plan, &sysctls)?;
+    let mut changes: Vec<Change> = sysctls.into_iter().map(Change::Sysctl).collect();
+    changes.push(Change::Link {
+        name: plan.interface.clone(),
+        number,
+        mtu: plan.mtu.into(),
+    });
+    let has_v6 = sysctl::exists("net/ipv6");
+    if !has_v6 {
+        let warning = "this machine has no IPv6: the tunnel carries IPv4 alone";
+        schedule.warnings.push(warning.to_owned());
+    }
+    let usable = |family| family == Family::V4 || has_v6;
+    let addresses = plan.addresses.iter();
+    changes.extend(
+        addresses
+            .filter(|(address, _)| usable(Family::of(*address)))
+            .map(|(address, prefix)| Change::Address {
+                interface: number,
+                address: *address,
+                prefix: *prefix,
+            }),
+    );
+    for family in Family::BOTH.into_iter().filter(|family| usable(*family)) {
+        changes.extend(routing(plan, number, family));
+    }
+    schedule.changes.extend(changes);
+    schedule.add_resolver(plan, made)?;
+    Ok(schedule)
+}
+
+/// Nothing of the host is in the way.
+fn check(plan: &Plan, made: &[Change]) -> Result<(), SystemError> {
+    let mut kernel = open_netlink()?;
+    let failed = |source| netlink_failed("read addresses and routes", source);
+    let addresses = kernel.host_addresses().map_err(failed)?;
+    let routes = kernel.host_routes().map_err(failed)?;
+    overlap::check(plan, &addresses, &routes, interface_name)?;
+    let has_rules = made
+        .iter()
+        .any(|change| matches!(change, Change::Rule(rule) if rule.priority == TUNNEL_PRIORITY));
+    if plan.is_full_tunnel() && !has_rules {
+        for family in Family::BOTH {
+            // A kernel without the family has no rules of it.
+            if kernel.has_rule_at(family, TUNNEL_PRIORITY).unwrap_or(false) {
+                return Err(SystemError::SecondFullTunnel);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Sysctls that the plan needs; those that were set for a former plan count as not yet set.
+fn sysctls(plan: &Plan, made: &[Change]) -> Result<Vec<Sysctl>, SystemError> {
+    let mut needed = Vec::new();
+    if plan.forwarding.is_on() {
+        for family in Family::BOTH {
+            let here = match family {
+                Family::V4 => true,
+                Family::V6 => sysctl::exists("net/ipv6"),
+            };
+            if here {
+                needed.extend(sysctl::forwarding(family)?);
+            }
+        }
+    }
+    if plan.is_full_tunnel() && plan.mark.is_some() && sysctl::filters_strictly() {
+        needed.extend(Sysctl::plan("net/ipv4/conf/all/src_valid_mark", "1")?);
+    }
+    let wanted = |knob: &str| match knob {
+        "net/ipv4/conf/all/src_valid_mark" => plan.is_full_tunnel(),
+        _ => plan.forwarding.is_on(),
+    };
+    let kept = made.iter().filter_map(|change| match change {
+        Change::Sysctl(set) if wanted(&set.knob) => Some(set.clone()),
+        _ => None,
+    });
+    let mut all: Vec<Sysctl> = kept.collect();
+    needed.retain(|new| !all.iter().any(|old| old.knob == new.knob));
+    all.extend(needed);
+    Ok(all)
+}
+
+/// Routes into the tunnel, and the rules that keep the node's own packets out of it.
+///
+/// Marked packets (the node's own) first meet a table in which every network of the tunnel is
+/// unreachable, so that no path to a peer ever leads through the tunnel itself. For a full tunnel
+/// all others are led into it, after the main table has been asked for anything but a default
+/// route.
+fn routing(plan: &Plan, number: u32, family: Family) -> Vec<Change> {
+    let (tunnel_table, bypass_table) = tables_of(number);
+    let mut changes = Vec::new();
+    let routes = plan
+        .routes
+        .iter()
+        .filter(|route| Family::of(route.address()) == family);
+    let own: Vec<Network> = plan
+        .networks()
+        .filter(|network| Family::of(network.address()) == family)
+        .collect();
+    let mut inside = own.clone();
+    inside.extend(routes.clone().filter(|route| route.prefix_len() > 0));
+    if let Some(mark) = plan.mark.filter(|_| !inside.is_empty()) {
+        inside.sort();
+        inside.dedup();
+        let unreachable = inside
+            .into_iter()
+            .map(|network| Change::Route(Route::new(network, bypass_table, Via::Unreachable)));
+        changes.extend(unreachable);
+        changes.push(Change::Rule(Rule {
+            family,
+            priority: BYPASS_PRIORITY,
+            selector: Selector::Marked(mark),
+            table: bypass_table,
+        }));
+    }
+    let mut default = None;
+    for route in routes {
+        if route.prefix_len() == 0 {
+            default = Some(*route);
+        } else if !own.contains(route) {
+            changes.push(Change::Route(Route::new(
+                *route,
+                MAIN_TABLE,
+                Via::Interface(number),
+            )));
+        }
+    }
+    if let (Some(default), Some(mark)) = (default, plan.mark) {
+        changes.push(Change::Route(Route::new(
+            default,
+            tunnel_table,
+            Via::Interface(number),
+        )));
+        for (priority, selector, table) in [
+            (LOCAL_PRIORITY, Selector::AllWithoutDefault, MAIN_TABLE),
+            (TUNNEL_PRIORITY, Selector::Unmarked(mark), tunnel_table),
+        ] {
+            changes.push(Change::Rule(Rule {
+                family,
+                priority,
+                selector,
+                table,
+            }));
+        }
+    }
+    changes
+}
+
+fn tables_of(number: u32) -> (u32, u32) {
+    // Numbers of interfaces beyond 2^15 wrap; the kernel counts up from 1.
+    let tunnel = FIRST_TABLE + (number % (1 << 15)) * 2;
+    (tunnel, tunnel + 1)
+}
+
+impl Schedule {
+    fn add_firewall(&mut self, plan: &Plan, sysctls: &[Sysctl]) -> Result<(), SystemError> {
+        let sets = |knob: &str| sysctls.iter().any(|sysctl| sysctl.knob == knob);
+        let host = Host {
+            forwards_v4: !sets("net/ipv4/ip_forward"),
+            forwards_v6: !sets("net/ipv6/conf/all/forwarding"),
+            filters_strictly: sysctl::filters_strictly(),
+        };
+        let Some(table) = Table::of(plan, host) else {
+            return Ok(());
+        };
+        firewall::check()?;
+        if plan.forwarding.is_on() {
+            for chain in firewall::closed_forwarding() {
+                self.warnings.push(format!(
+                    "the firewall of this machine (chain {chain}) drops what it does not know: let \
+                     packets from and to {} through there",
+                    plan.interface
+                ));
+            }
+        }
+        self.changes.push(Change::Firewall(table));
+        Ok(())
+    }
+
+    fn add_resolver(&mut self, plan: &Plan, made: &[Change]) -> Result<(), SystemError> {
+        let Some(dns) = &plan.dns else {
+            return Ok(());
+        };
+        let resolver = Resolver::plan(&plan.interface, dns)?;
+        let former = made.iter().find_map(|change| match change {
+            Change::Resolver(Resolver::File { before, .. }) => Some(before.clone()),
+            _ => None,
+        });
+        match (resolver, former) {
+            // The file is ours by now; what it was before is what goes back.
+            (Some(Resolver::File { path, after, .. }), Some(before)) => {
+                let resolver = Resolver::File { path, before, after };
+                self.changes.push(Change::Resolver(resolver));
+            }
+            (Some(resolver), _) => self.changes.push(Change::Resolver(resolver)),
+            (None, _) => self.warnings.push(
+                "the resolver of this machine is left alone: there is neither systemd-resolved nor \
+                 resolvconf; [dns] rewrite = true would rewrite /etc/resolv.conf"
+                    .to_owned(),
+            ),
+        }
+        Ok(())
+    }
+}
