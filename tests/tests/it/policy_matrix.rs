@@ -120,6 +120,8 @@ impl Cast {
         let (now, rng) = (SystemTime::now(), &mut ChaCha20Rng::from_seed([7; 32]));
         let certificate = files.load(None).unwrap().issue(&order, now, rng).unwrap();
         certificate.create_file(self.certificate(name)).unwrap();
+        // Certificates know whole seconds only.
+        std::thread::sleep(order.lifetime + Duration::from_millis(1_100));
     }
 
     /// The policy files: bans always, rules in the last column.
