@@ -12,9 +12,12 @@ mod channel_mux;
 mod copy;
 mod credentials;
 mod dht_core;
+mod forward;
+mod hello;
 mod identity;
 mod nat_traversal;
 mod secure_transport;
+mod shell;
 mod socks5;
 mod vpn_core;
 
@@ -34,9 +37,11 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("copy_frame", copy::frame),
     ("device_id", identity::device_id),
     ("dht_node", dht_core::dht_node),
+    ("forward_request", forward::request),
     ("handshake_frames", secure_transport::frames),
     ("handshake_message1", secure_transport::message1),
     ("handshake_message2", secure_transport::message2),
+    ("hello", hello::hello),
     ("key_pem", identity::key_pem),
     ("krpc", dht_core::krpc),
     ("mutable_item", dht_core::mutable_item),
@@ -56,6 +61,10 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("relay", nat_traversal::relay),
     ("saved_state", dht_core::saved_state),
     ("sealed", identity::sealed),
+    ("shell_attach", shell::attach),
+    ("shell_control", shell::control),
+    ("shell_request", shell::request),
+    ("shell_session", shell::session),
     ("socks5", socks5::messages),
     ("split_joiner", dht_core::split_joiner),
     ("stun_message", nat_traversal::stun_message),

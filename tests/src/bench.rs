@@ -16,8 +16,10 @@ mod pipe;
 mod pump;
 mod relay;
 pub mod report;
+mod shell;
 mod stage;
 mod vpn;
+mod vpn_peers;
 
 use std::io;
 use std::time::Duration;
@@ -68,6 +70,8 @@ pub struct Options {
     pub long_link_size: u64,
     /// Requests of one latency round.
     pub requests: usize,
+    /// Keys typed into a terminal in one round.
+    pub strokes: usize,
     /// Span of one connection-rate round.
     pub span: Duration,
     /// Channels held open for the memory figure.
@@ -86,6 +90,7 @@ impl Options {
             rounds: 3,
             long_link_size: 128 << 20,
             requests: 5000,
+            strokes: 500,
             span: Duration::from_secs(2),
             channels: 1000,
             dht: dht::Effort::FULL,
@@ -100,6 +105,7 @@ impl Options {
             rounds: 1,
             long_link_size: 32 << 20,
             requests: 1000,
+            strokes: 100,
             span: Duration::from_millis(500),
             dht: dht::Effort::QUICK,
             ..Self::full(tools)
@@ -110,7 +116,7 @@ impl Options {
 type Suite = fn(&Options) -> Result<Table, BenchError>;
 
 /// Every measurement by name.
-pub const SUITES: [(&str, Suite); 17] = [
+pub const SUITES: [(&str, Suite); 24] = [
     ("forward", forward::run),
     ("latency", latency::run),
     ("connections", connections::run),
@@ -119,9 +125,16 @@ pub const SUITES: [(&str, Suite); 17] = [
     ("long-link", long_link::run),
     ("pipe", pipe::run),
     ("copy", copy::run),
+    ("shell-start", shell::start::run),
+    ("shell-typing", shell::typing::run),
+    ("shell-typing-far", shell::typing::run_far),
+    ("shell-prediction", shell::prediction::run),
+    ("shell-cat", shell::cat::run),
+    ("shell-memory", shell::memory::run),
     ("relay", relay::run),
     ("path-change", relay::run_changes),
     ("vpn", vpn::run),
+    ("vpn-peers", vpn_peers::run),
     ("dht-32", dht::well_32),
     ("dht-128", dht::well_128),
     ("dht-256", dht::well_256),

@@ -182,6 +182,15 @@ impl Device {
     }
 }
 
+/// The flags with which `dsh -l` serves the user that the tests run as, root too.
+pub fn as_oneself() -> &'static [&'static str] {
+    if rustix::process::geteuid().is_root() {
+        &["--user", "root"]
+    } else {
+        &[]
+    }
+}
+
 /// `command` with `home` as its home, and nothing of the tester's own in its environment.
 pub fn in_home(mut command: Command, home: &Path) -> Command {
     for (variable, _) in std::env::vars_os() {

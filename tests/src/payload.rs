@@ -41,6 +41,13 @@ impl Stream {
     }
 }
 
+/// `len` such bytes, always the same.
+pub fn noise(len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    Stream::new(0).fill(&mut bytes);
+    bytes
+}
+
 /// Writes `len` pseudo-random bytes to a new file and returns their SHA-256 in hex.
 ///
 /// # Errors

@@ -1,8 +1,8 @@
 //! A real TURN server, coturn, on a host of the lab.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
-use std::path::PathBuf;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -50,7 +50,8 @@ pub struct TurnServer {
     /// Its process; what it says is its log.
     pub process: Process,
     host: Host,
-    address: SocketAddrV4,
+    address: SocketAddr,
+    file: PathBuf,
 }
 
 impl TurnServer {
@@ -65,25 +66,64 @@ impl TurnServer {
         (number, port): (u8, u16),
         more: &str,
     ) -> Result<Self, TurnServerError> {
-        let program = find("turnserver").ok_or(TurnServerError::Missing)?;
+        let address = SocketAddr::from((Ipv4Addr::new(11, 0, 100, number), port));
+        Self::start_at(lab, outside, address, more)
+    }
+
+    /// One with IPv6 alone, at `2001:db8::2:1` on `outside`; to the homes behind router 1 and 2
+    /// that have IPv6 it finds its way.
+    ///
+    /// # Errors
+    /// As [`TurnServer::start`].
+    pub fn start_v6(lab: &Lab, outside: &Lan) -> Result<Self, TurnServerError> {
+        let ip = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 2, 1);
+        let server = Self::start_at(lab, outside, (ip, PORT).into(), "")?;
+        server
+            .host
+            .ip("route add 2001:db8:0:1::/64 via 2001:db8::1:1
+             route add 2001:db8:0:2::/64 via 2001:db8::1:2")?;
+        Ok(server)
+    }
+
+    fn start_at(
+        lab: &Lab,
+        outside: &Lan,
+        address: SocketAddr,
+        more: &str,
+    ) -> Result<Self, TurnServerError> {
+        find("turnserver").ok_or(TurnServerError::Missing)?;
         let host = lab.host("turn")?;
-        outside.attach(&host, Families::V4)?;
-        let address = SocketAddrV4::new(Ipv4Addr::new(11, 0, 100, number), port);
-        let ip = address.ip();
+        let (families, own) = match address {
+            SocketAddr::V4(v4) => (Families::V4, format!("{}/16", v4.ip())),
+            SocketAddr::V6(v6) => (Families::V6, format!("{}/64 nodad", v6.ip())),
+        };
+        outside.attach(&host, families)?;
         host.ip(&format!(
-            "addr flush dev {INTERFACE}\naddr add {ip}/16 dev {INTERFACE}"
+            "addr flush dev {INTERFACE} scope global\naddr add {own} dev {INTERFACE}"
         ))?;
-        let process = launch(&host, &program, address, more)?;
+        let file = write_configuration(&host, address, more)?;
+        let process = launch(&host, &file)?;
         Ok(Self {
             process,
             host,
             address,
+            file,
         })
+    }
+
+    /// Kills it, as a crash does, and starts it again with nothing of what it knew.
+    ///
+    /// # Errors
+    /// As [`TurnServer::start`].
+    pub fn restart(&mut self) -> Result<(), TurnServerError> {
+        self.process.kill();
+        self.process = launch(&self.host, &self.file)?;
+        Ok(())
     }
 
     /// Where it listens.
     #[must_use]
-    pub fn address(&self) -> SocketAddrV4 {
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
@@ -106,16 +146,11 @@ impl TurnServer {
     }
 }
 
-fn launch(
-    host: &Host,
-    program: &std::path::Path,
-    address: SocketAddrV4,
-    more: &str,
-) -> Result<Process, TurnServerError> {
+fn write_configuration(host: &Host, address: SocketAddr, more: &str) -> io::Result<PathBuf> {
     let serial = SERVERS.fetch_add(1, Ordering::Relaxed);
     let folder = host.folder().join(format!("turn-{serial}"));
     std::fs::create_dir_all(&folder)?;
-    let file: PathBuf = folder.join("turn.conf");
+    let file = folder.join("turn.conf");
     let (ip, port) = (address.ip(), address.port());
     let text = format!(
         "listening-ip={ip}\nrelay-ip={ip}\nlistening-port={port}\n\
@@ -125,10 +160,15 @@ fn launch(
         folder = folder.display()
     );
     std::fs::write(&file, text)?;
+    Ok(file)
+}
+
+fn launch(host: &Host, file: &Path) -> Result<Process, TurnServerError> {
+    let program = find("turnserver").ok_or(TurnServerError::Missing)?;
     // Its log goes to the standard output; a test reads the other one.
     let run = r#"exec "$1" -c "$2" >&2"#;
     let command = host.command("sh").args(["-c", run, "sh"]);
-    let command = command.arg(program).arg(&file);
+    let command = command.arg(program).arg(file);
     let mut process = command.lifetime(LIFETIME).start()?;
     process.await_line("that it listens", LIMIT, |line| {
         line.contains("(admin thread)").then_some(())

@@ -3,6 +3,8 @@
 //! Packages come by apt, as root and without questions. Elsewhere the list of what is missing is
 //! the result: the tests that need it say so and are counted as skipped.
 
+mod unpacked;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -50,6 +52,7 @@ const NEEDS: &[Need] = &[
         "openssh-client",
         "a real client in the ProxyCommand test",
     ),
+    need("mosh", "mosh", "a yardstick of the shell benchmarks"),
     need(
         "socat",
         "socat",
@@ -72,6 +75,11 @@ const NEEDS: &[Need] = &[
         "dig",
         "bind9-dnsutils",
         "asks the name server of a VPN as a foreign client",
+    ),
+    need(
+        "dbus-daemon",
+        "dbus-daemon",
+        "a bus for systemd-resolved in a test of names",
     ),
     need(
         "setpriv",
@@ -157,14 +165,17 @@ impl Need {
 pub(crate) struct Options {
     check: bool,
     ci: bool,
+    bench: bool,
 }
 
 impl Options {
-    /// `--check` looks and changes nothing; `--ci` adds the cargo tools that are built from source.
+    /// `--check` looks and changes nothing; `--ci` adds the cargo tools that are built from source,
+    /// `--bench` the yardstick that Debian has no package of.
     pub(crate) fn parse(arguments: &mut Arguments) -> Self {
         Self {
             check: arguments.flag("--check"),
             ci: arguments.flag("--ci"),
+            bench: arguments.flag("--bench"),
         }
     }
 }
@@ -182,6 +193,7 @@ pub(crate) fn run(options: Options, interrupt: &Interrupt) -> Outcome {
             need.name, need.package, need.reason
         );
     }
+    unpacked::list();
     if options.check {
         let missing = missing_packages(Need::is_installed);
         return match missing.as_slice() {
@@ -194,12 +206,20 @@ pub(crate) fn run(options: Options, interrupt: &Interrupt) -> Outcome {
         install_cargo_tool("nextest", "cargo-nextest", interrupt)?;
         install_cargo_tool("deny", "cargo-deny", interrupt)?;
     }
+    if options.bench && find_program("boringtun-cli").is_err() {
+        install_from_source("boringtun-cli", interrupt)?;
+    }
     println!("setup: done");
     Ok(())
 }
 
 /// Installs what is missing, or says in one line why it cannot.
 pub(crate) fn ensure(interrupt: &Interrupt) -> Outcome {
+    install(interrupt)?;
+    unpacked::fetch(interrupt)
+}
+
+fn install(interrupt: &Interrupt) -> Outcome {
     let missing = missing_packages(Need::is_installed);
     if missing.is_empty() {
         return Ok(());
@@ -217,11 +237,11 @@ pub(crate) fn ensure(interrupt: &Interrupt) -> Outcome {
     }
     let _no_services = ServicesStayDown::new()?;
     apt(&["update", "-q"], interrupt)?;
-    let install = |packages: &[&'static str]| {
+    let install_all = |packages: &[&'static str]| {
         let words = ["install", "-q", "-y", "--no-install-recommends"];
         apt(&[&words, packages].concat(), interrupt)
     };
-    let Err(failure) = install(&missing) else {
+    let Err(failure) = install_all(&missing) else {
         return Ok(());
     };
     if failure.is_interrupt() {
@@ -230,7 +250,7 @@ pub(crate) fn ensure(interrupt: &Interrupt) -> Outcome {
     // One that this system does not have keeps none of the others away.
     let mut refused = Vec::new();
     for package in missing {
-        match install(&[package]) {
+        match install_all(&[package]) {
             Err(failure) if failure.is_interrupt() => return Err(failure),
             Err(_) => refused.push(package),
             Ok(()) => {}
@@ -274,6 +294,10 @@ fn install_cargo_tool(subcommand: &str, package: &str, interrupt: &Interrupt) ->
     if has_subcommand(subcommand) {
         return Ok(());
     }
+    install_from_source(package, interrupt)
+}
+
+fn install_from_source(package: &str, interrupt: &Interrupt) -> Outcome {
     println!("building {package}: this takes minutes");
     let status = process::run(&mut cargo(&["install", "--locked", package]), interrupt)?;
     if status.success() {

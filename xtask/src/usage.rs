@@ -8,8 +8,9 @@ use crate::{bench, ci, demo, setup, test, tidy};
 const HELP: &str = "\
 cargo xtask COMMAND
 
-  setup [--check] [--ci]        install what the tests need (Debian, as root); --check only looks;
-                                --ci also builds cargo-nextest and cargo-deny
+  setup [--check] [--ci] [--bench]
+                                install what the tests need (Debian, as root); --check only looks;
+                                --ci also builds cargo-nextest and cargo-deny, --bench boringtun
   test [--filter X] [--release] [--no-setup]
                                 build, run every test, doctest and fuzz corpus, add up the counts;
                                 --release: end-to-end tests use the release binaries

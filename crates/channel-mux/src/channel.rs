@@ -8,6 +8,7 @@ use crate::error::{ChannelReadError, ChannelWriteError};
 use crate::event::ChannelId;
 use crate::frame::FrameReader;
 use crate::inbox::Inbox;
+use crate::limits::LARGE_REQUEST;
 use crate::link::{Link, StreamId, WriteError};
 use crate::request::{ChannelKind, ChannelRequest};
 use crate::stats::{ChannelState, ChannelStats, DatagramStats, OpenedBy};
@@ -83,6 +84,15 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
+    /// Whether it is a request of the peer that has no answer yet and more bytes than most.
+    pub(crate) fn is_large_request(&self) -> bool {
+        match &self.phase {
+            Phase::Receiving(reader) => reader.announced() > LARGE_REQUEST,
+            Phase::Offered => self.request.metadata.len() > LARGE_REQUEST,
+            _ => false,
+        }
+    }
+
     pub(crate) fn new(
         id: ChannelId,
         request: ChannelRequest,

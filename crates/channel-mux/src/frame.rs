@@ -42,6 +42,14 @@ impl FrameReader {
         self.partial.len()
     }
 
+    /// Bytes that the body of the frame on its way has, as far as its header is there.
+    pub(crate) fn announced(&self) -> usize {
+        match self.partial[..] {
+            [high, low, ..] => usize::from(u16::from_be_bytes([high, low])),
+            _ => 0,
+        }
+    }
+
     /// The body of the next frame.
     pub(crate) fn read(&mut self, link: &mut dyn Link, id: StreamId) -> Result<Bytes, FrameError> {
         loop {

@@ -9,8 +9,9 @@ use std::time::Duration;
 /// section 2.3.4), not a text.
 pub const MAX_NAME: usize = 255;
 
-/// Most metadata in a request, in bytes: a command line or a target fits, a file does not.
-pub const MAX_METADATA: usize = 4096;
+/// Most metadata in a request, in bytes (56 KiB): what [`MAX_REQUEST_FRAME`] has room for beside the
+/// longest name and extensions. A long command line or a target fits, a file does not.
+pub const MAX_METADATA: usize = 56 << 10;
 
 /// Longest message in a decline or a GoAway, in bytes of UTF-8: one line on a terminal or three.
 pub const MAX_MESSAGE: usize = 256;
@@ -18,8 +19,17 @@ pub const MAX_MESSAGE: usize = 256;
 /// Most extensions in a request, an answer or a Hello.
 pub const MAX_EXTENSIONS: usize = 8;
 
-/// Longest body of a request frame, in bytes: name, metadata, and as much again for extensions.
-pub const MAX_REQUEST_FRAME: usize = 8192;
+/// Longest body of a request frame, in bytes (60 KiB): near what its 16-bit length can say.
+pub const MAX_REQUEST_FRAME: usize = 60 << 10;
+
+/// Bytes of a request up to which [`Limits::max_pending_requests`] alone bounds how many wait: more
+/// than all but long command lines need.
+pub const LARGE_REQUEST: usize = 8 << 10;
+
+/// Requests of the peer above [`LARGE_REQUEST`] that are incomplete or unanswered; the next is
+/// declined as busy. They are rare, and what a peer can make a connection hold stays at 1 MiB for
+/// them.
+pub const MAX_LARGE_REQUESTS: usize = 16;
 
 /// Longest body of an answer frame, in bytes: the message, and room for extensions.
 pub const MAX_ANSWER_FRAME: usize = 1024;
@@ -85,8 +95,8 @@ pub struct Limits {
 impl Default for Limits {
     /// 2,048 channels, 256 pending requests, 1,024 queued opens, 256 KiB of datagrams per channel
     /// and 8 MiB per connection. Worst case of what a peer can make one connection hold:
-    /// 256 requests of 8 KiB, 2,048 channels of about 5 KiB, 8 MiB of datagrams: 20 MiB, the
-    /// link's own windows not counted.
+    /// 256 requests of 8 KiB, 16 of 60 KiB, 2,048 channels of about 1 KiB, 8 MiB of datagrams:
+    /// 13 MiB, the link's own windows not counted.
     fn default() -> Self {
         Self {
             channels: 2048,
@@ -100,7 +110,8 @@ impl Default for Limits {
 
 impl Limits {
     /// Channels at once, of both sides together: 1 to [`MAX_CHANNELS`], 2,048 by default. The peer's
-    /// next one is declined as busy, an own one is refused. Worst case 5 KiB each (the request).
+    /// next one is declined as busy, an own one is refused. Worst case 1 KiB each of the peer's, and
+    /// for own ones the request besides.
     #[must_use]
     pub fn max_channels(mut self, channels: usize) -> Self {
         self.channels = channels.clamp(1, MAX_CHANNELS);
@@ -109,7 +120,8 @@ impl Limits {
 
     /// Requests of the peer that are incomplete or unanswered: [`MIN_PENDING_REQUESTS`] to
     /// [`MAX_PENDING_REQUESTS`], 256 by default. The next one is declined as busy. Told to the
-    /// peer in the Hello, which keeps to it. Worst case 8 KiB each.
+    /// peer in the Hello, which keeps to it. Worst case 8 KiB each, and for [`MAX_LARGE_REQUESTS`] of
+    /// them 60 KiB.
     #[must_use]
     pub fn max_pending_requests(mut self, requests: usize) -> Self {
         self.pending_requests = requests.clamp(MIN_PENDING_REQUESTS, MAX_PENDING_REQUESTS);
@@ -117,7 +129,7 @@ impl Limits {
     }
 
     /// Own opens that wait for a stream: 1 to [`MAX_QUEUED_OPENS`], 1,024 by default. The next one
-    /// is refused. Worst case 5 KiB each.
+    /// is refused. Worst case 60 KiB each, of the application's own making.
     #[must_use]
     pub fn max_queued_opens(mut self, opens: usize) -> Self {
         self.queued_opens = opens.clamp(1, MAX_QUEUED_OPENS);

@@ -61,6 +61,10 @@ use crate::value::UnixTime;
 /// Operations that may run at once. At the bound a new one ends at once with nothing found.
 pub const MAX_OPERATIONS: usize = 1_024;
 
+/// Operations that have ended and still store at nodes that answer late, each for five seconds at
+/// most. At the bound an operation no longer waits for those.
+pub(crate) const MAX_LINGERING: usize = 64;
+
 /// Events that wait for the owner. At the bound the oldest are dropped: an owner that never
 /// looks must not fill memory. One datagram makes a few at most.
 const MAX_EVENTS: usize = 16_384;

@@ -4,7 +4,7 @@ mod reply;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand_core::Rng;
 
@@ -32,6 +32,10 @@ const MAX_PEERS_TOLD: usize = 100;
 
 /// Info hashes in one sample: they fit beside two lists of nodes (BEP 51).
 const MAX_SAMPLES: usize = 20;
+
+/// Who begins to listen has asked for what lies there before: what came since then is pushed to it.
+/// A lookup in a slow network takes a few seconds from its first answer to the end.
+const MISSED_FOR: Duration = Duration::from_secs(10);
 
 /// How long an asker should wait before it asks for another sample, in seconds: the store turns
 /// over slowly.
@@ -144,7 +148,7 @@ impl Server {
                 ..
             } => {
                 let port = port.unwrap_or(incoming.to.source.port());
-                self.announce(incoming, (info_hash, port), token)
+                self.announce(incoming, (&own, info_hash, port), token)
                     .map(|()| Draft::new(plain))
             }
             Method::Put(put) => self.put(incoming, &own, &put).map(|()| Draft::new(plain)),
@@ -344,7 +348,7 @@ impl Server {
     fn announce(
         &mut self,
         incoming: &Incoming<'_>,
-        (info_hash, port): (Id, u16),
+        (own, info_hash, port): (&Id, Id, u16),
         token: &[u8],
     ) -> Result<(), ErrorCode> {
         self.check_token(incoming, token)?;
@@ -353,7 +357,7 @@ impl Server {
         }
         let peer = SocketAddr::new(incoming.ip(), port);
         self.peers
-            .announce(incoming.at.now, info_hash, peer, incoming.ip())
+            .announce(incoming.at.now, (own, info_hash), peer, incoming.ip())
             .map_err(|error| error.code())
     }
 
@@ -438,10 +442,15 @@ impl Server {
             address: incoming.to.source,
             id: listener,
         };
-        match self.listeners.listen(incoming.at.now, key, query) {
-            Ok(ttl) => Ok(u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX)),
-            Err(error) => Err(error.code()),
+        let (now, is_new) = (incoming.at.now, !self.listeners.contains(&key));
+        let ttl = self.listeners.listen(now, key, query);
+        let ttl = ttl.map_err(|error| error.code())?;
+        if is_new {
+            for missed in self.values.arrived_within(now, &target, MISSED_FOR) {
+                self.listeners.owe(&key, missed);
+            }
         }
+        Ok(u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX))
     }
 }
 

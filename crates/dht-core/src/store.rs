@@ -12,6 +12,7 @@ mod scattered;
 pub(crate) mod source;
 mod swarm;
 
+pub(crate) use self::farthest::farthest;
 pub(crate) use self::items::{ITEM_LIFETIME, ItemLimits, ItemStore};
 pub(crate) use self::peers::PeerStore;
 use crate::item::ItemError;

@@ -24,6 +24,7 @@ use crate::port_mapping::PortMapper;
 use crate::relays::blocked::Carrier;
 use crate::relays::finder::RelayFinder;
 use crate::relays::{PathPreference, Relays, TurnServer};
+use crate::service::{Service, Services};
 use crate::signal::Signaller;
 use crate::state::{Shared, State};
 use crate::traversal::{Ground, Sessions, StunAsker, StunServers, Traversal};
@@ -33,8 +34,10 @@ use crate::upkeep::Upkeep;
 /// 200 Mbit/s over 300 ms.
 const SEND_WINDOW: u32 = 8 << 20;
 
-/// Streams that a peer may have open: one for each of the 2,048 channels and the control stream.
-const MAX_STREAMS: u32 = 2_048 + 1;
+/// Least and most of [`NodeBuilder::max_channels`]: what the requests of one program take that waits
+/// for no answer; a thousand forwards in each direction.
+const MIN_CHANNELS: u32 = 16;
+const MAX_CHANNELS: u32 = 2_048;
 
 /// Least and most of [`NodeBuilder::datagram_queue`], in bytes: one message of the kernel; what a
 /// gigabit a second brings in half a second.
@@ -56,7 +59,11 @@ pub struct NodeBuilder {
     path: PathPreference,
     settings: TransportSettings,
     limits: Limits,
+    channels: u32,
     mark: Option<u32>,
+    service: Service,
+    sought: Vec<Service>,
+    others: Vec<Service>,
 }
 
 impl fmt::Debug for NodeBuilder {
@@ -81,7 +88,11 @@ impl NodeBuilder {
             path: PathPreference::Any,
             settings: TransportSettings::default(),
             limits: Limits::default(),
+            channels: MAX_CHANNELS,
             mark: None,
+            service: Service::default(),
+            sought: Vec::new(),
+            others: Vec::new(),
         }
     }
 
@@ -134,6 +145,33 @@ impl NodeBuilder {
     #[must_use]
     pub fn dht(mut self, settings: DhtSettings) -> Self {
         self.dht = Some(settings);
+        self
+    }
+
+    /// Which of the device's programs this is. Several may listen with one identity, on one machine or
+    /// on many, if each is another service: a peer finds the one that it looks for. Two of one service
+    /// shadow each other. An address hint leads to whatever program is there. Default: the service
+    /// without a name.
+    #[must_use]
+    pub fn service(mut self, service: Service) -> Self {
+        self.service = service;
+        self
+    }
+
+    /// Which services are looked for when a peer is called: any of them will do, and the first that is
+    /// found is taken. At most 8; each costs a look-up. Default: that of [`NodeBuilder::service`].
+    #[must_use]
+    pub fn look_for(mut self, services: impl IntoIterator<Item = Service>) -> Self {
+        self.sought = services.into_iter().collect();
+        self
+    }
+
+    /// Services that are of no use here, but show that a peer is there: when a call takes longer than
+    /// three seconds they are looked for, and [`ConnectError`](crate::ConnectError) names those that
+    /// were found. At most 8. Default: none.
+    #[must_use]
+    pub fn other_services(mut self, services: impl IntoIterator<Item = Service>) -> Self {
+        self.others = services.into_iter().collect();
         self
     }
 
@@ -194,6 +232,16 @@ impl NodeBuilder {
         self
     }
 
+    /// Channels at once on a connection, of both sides together: 16 to 2,048, and 2,048 by default. A
+    /// connection takes some 90 bytes for each that the peer may open, before it does: who has many
+    /// peers and few channels with each, as a tunnel has, asks for few.
+    #[must_use]
+    pub fn max_channels(mut self, channels: u32) -> Self {
+        self.channels = channels.clamp(MIN_CHANNELS, MAX_CHANNELS);
+        self.limits = self.limits.max_channels(self.channels as usize);
+        self
+    }
+
     /// Marks all packets to peers and relays (`SO_MARK`), so that rules of the system's routing can
     /// keep them apart: a tunnel has to keep its own packets out of itself. Needs CAP_NET_ADMIN.
     /// Default: none.
@@ -217,9 +265,12 @@ impl NodeBuilder {
         let own = self.key.id();
         let key = self.key;
 
-        let sockets = Sockets::bind(self.bind, Mark(self.mark))?;
+        let mark = Mark(self.mark);
+        let sockets = Sockets::bind(self.bind, mark)?;
         let local_addresses = sockets.local_addresses();
-        let settings = self.settings.keep_alive(None).max_bidi_streams(MAX_STREAMS);
+        // One for each channel, and the control stream.
+        let streams = self.channels + 1;
+        let settings = self.settings.keep_alive(None).max_bidi_streams(streams);
         let [
             session_rng,
             relay_rng,
@@ -233,9 +284,11 @@ impl NodeBuilder {
             ChaCha20Rng::from_seed(seed)
         });
         let noise = NoiseConfig::new(&key, Bytes::new(), Box::new(rng)).map_err(configuration)?;
-        let core = Core::new(noise, settings, (SEND_WINDOW, self.limits), core_rng)
+        let mut core = Core::new(noise, settings, (SEND_WINDOW, self.limits), core_rng)
             .map_err(configuration)?;
+        core.set_began(std::time::Instant::now());
 
+        let services = Arc::new(Services::new(self.service, self.sought, self.others));
         let hidden = self.path == PathPreference::Relay;
         let mut sources: Vec<Arc<dyn Discovery>> = Vec::new();
         if !hidden {
@@ -243,7 +296,7 @@ impl NodeBuilder {
         }
         if self.mdns && !hidden {
             let bound: Option<IpAddr> = Some(self.bind.ip()).filter(|ip| !ip.is_unspecified());
-            sources.push(Arc::new(Mdns::new(bound, nonce)));
+            sources.push(Arc::new(Mdns::new(bound, nonce, services.clone())));
         }
         sources.extend(self.sources);
         let dht = match self.dht {
@@ -271,8 +324,8 @@ impl NodeBuilder {
         let is_local = local_addresses.iter().all(|own| own.ip().is_loopback());
         let watcher = (!is_local).then(Watcher::start);
         let mapper = watcher.as_ref().filter(|_| self.port_mapping && !hidden);
-        let mapper =
-            mapper.map(|watcher| PortMapper::new(local_addresses.clone(), watcher.changes()));
+        let mapper = mapper
+            .map(|watcher| PortMapper::new((local_addresses.clone(), mark), watcher.changes()));
         let finder = RelayFinder::new(
             (relays, shared.clone()),
             (self.turn, self.path),
@@ -294,7 +347,7 @@ impl NodeBuilder {
                 sessions: sessions.clone(),
                 preference: self.path,
             };
-            let signaller = Signaller::new(dht.clone(), key.clone());
+            let signaller = Signaller::new(dht.clone(), key.clone(), services.clone());
             let traversal = Traversal::new(
                 (shared.clone(), sessions.clone()),
                 finder.clone(),
@@ -304,7 +357,7 @@ impl NodeBuilder {
             calls = Some(traversal.clone());
             sources.push(Arc::new(traversal));
             if !hidden {
-                let discovery = DhtDiscovery::new(dht.clone(), key)
+                let discovery = DhtDiscovery::new(dht.clone(), key, services.clone())
                     .on_change(changes())
                     .mappings(mapper.as_ref().map(PortMapper::watch));
                 sources.push(Arc::new(discovery));
@@ -324,6 +377,7 @@ impl NodeBuilder {
             finder,
             _carrier: carrier,
             _asker: asker,
+            services,
             watcher,
             mapper,
             sources,

@@ -16,7 +16,7 @@ pub(crate) use self::again::reach_again;
 use crate::channel::{Channel, Held};
 use crate::core::path::{PathAddress, Route};
 use crate::core::{ChannelKey, ConnectionKey, DialError};
-use crate::discovery::{Discovery, Lookup};
+use crate::discovery::{Discovery, Lookup, OtherServices};
 use crate::error::{ChannelError, ConnectError, ConnectStep, EndReason, close_code, unreachable};
 use crate::node::{Handle, Node};
 use crate::relays::finder::RelayFault;
@@ -28,6 +28,10 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 
 /// How often an attempt looks whether somebody still waits for it.
 const WANTED_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Time after which other services of the peer are looked for, for the words of a failure. Most calls
+/// are over before.
+const BEFORE_OTHERS: Duration = Duration::from_secs(3);
 
 /// How to connect; the default waits for the peer's answer, at most 30 s.
 #[derive(Debug, Clone)]
@@ -117,7 +121,10 @@ fn ran_out(node: &Node, peer: &PeerAddress, after: Duration) -> ConnectError {
     }
     unreachable(
         peer,
-        state.dials.addresses(&peer.id),
+        (
+            state.dials.addresses(&peer.id),
+            state.dials.others(&peer.id),
+        ),
         after,
         what_was_asked(node),
     )
@@ -231,14 +238,15 @@ async fn connection_to(
             sources: node.parts.sources.clone(),
             peer: peer.clone(),
             changed,
+            others: Others::LookedFor,
         };
         tokio::spawn(attempt.run());
     }
     match joined.outcome.await {
         Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(DialFailure::NotReached { addresses })) => Err(unreachable(
+        Ok(Err(DialFailure::NotReached { addresses, others })) => Err(unreachable(
             peer,
-            addresses,
+            (addresses, others),
             begun.elapsed(),
             what_was_asked(node),
         )),
@@ -261,6 +269,15 @@ async fn until(at: Option<Instant>) {
     }
 }
 
+/// Whether an attempt that takes long looks for other services of the peer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Others {
+    /// Somebody may want to be told of them.
+    LookedFor,
+    /// Nobody is told why it failed.
+    LeftOut,
+}
+
 /// The work behind all callers that wait for one peer.
 struct Attempt {
     shared: Arc<Shared>,
@@ -268,6 +285,7 @@ struct Attempt {
     peer: PeerAddress,
     /// Told when the attempt in the table changed or is over.
     changed: Arc<Notify>,
+    others: Others,
 }
 
 impl Attempt {
@@ -281,6 +299,10 @@ impl Attempt {
         let mut wanted = tokio::time::interval(WANTED_INTERVAL);
         let mut exhausted = false;
         let mut aside = None;
+        let mut others = SelectAll::<OtherServices>::new();
+        let ask_for_others = tokio::time::sleep(BEFORE_OTHERS);
+        tokio::pin!(ask_for_others);
+        let mut asks = self.others == Others::LookedFor;
         loop {
             tokio::select! {
                 found = lookups.next(), if !exhausted => match found {
@@ -296,9 +318,15 @@ impl Attempt {
                 () = self.changed.notified() => {}
                 () = until(aside), if aside.is_some() => {}
                 () = tokio::time::sleep_until(quiet_since + HANDSHAKE_LIMIT), if exhausted => {
-                    let addresses = self.shared.lock().dials.addresses(&self.peer.id);
-                    self.give_up(&DialFailure::NotReached { addresses });
+                    self.give_up(&self.not_reached());
                     return;
+                }
+                () = &mut ask_for_others, if asks => {
+                    asks = false;
+                    others = self.look_for_others();
+                }
+                Some(service) = others.next() => {
+                    self.shared.lock().dials.on_other(&self.peer.id, service);
                 }
                 _ = wanted.tick() => {}
             }
@@ -312,6 +340,22 @@ impl Attempt {
                     return;
                 }
             };
+        }
+    }
+
+    fn look_for_others(&self) -> SelectAll<OtherServices> {
+        let sources = self.sources.iter();
+        sources
+            .map(|source| source.lookup_others(&self.peer))
+            .collect()
+    }
+
+    /// What was found of a peer that does not answer.
+    fn not_reached(&self) -> DialFailure {
+        let state = self.shared.lock();
+        DialFailure::NotReached {
+            addresses: state.dials.addresses(&self.peer.id),
+            others: state.dials.others(&self.peer.id),
         }
     }
 
@@ -355,15 +399,12 @@ impl Attempt {
         match fault {
             // No source gave an address, and none will.
             None if nowhere => {
-                self.give_up(&DialFailure::NotReached {
-                    addresses: Vec::new(),
-                });
+                self.give_up(&self.not_reached());
                 true
             }
             // Silence is no verdict while a source may still give another address.
             Some(EndReason::TimedOut | EndReason::PortClosed) if exhausted => {
-                let addresses = self.shared.lock().dials.addresses(&self.peer.id);
-                self.give_up(&DialFailure::NotReached { addresses });
+                self.give_up(&self.not_reached());
                 true
             }
             Some(EndReason::TimedOut | EndReason::PortClosed | EndReason::Closed) | None => false,

@@ -4,6 +4,7 @@
 //! The driver owns the only instance and the only lock around it.
 
 mod connection;
+mod event;
 mod intake;
 mod link;
 pub(crate) mod path;
@@ -18,16 +19,16 @@ use std::time::Instant;
 use bytes::Bytes;
 use dhtnet_channel_mux as mux;
 use dhtnet_identity::DeviceId;
-use dhtnet_secure_transport::{
-    ConnectionFault, NoiseConfig, PeerIdentity, SettingsError, TransportSettings, peer_identity,
-};
-use quinn_proto::{ConnectionHandle, EcnCodepoint, Event as QuicEvent, VarInt};
+use dhtnet_secure_transport::{NoiseConfig, SettingsError, TransportSettings};
+use quinn_proto::{ConnectionHandle, EcnCodepoint, VarInt};
 use rand_chacha::ChaCha20Rng;
 
 use self::connection::Tuning;
 pub(crate) use self::connection::{Connection, Phase};
+pub(crate) use self::event::CoreEvent;
+use self::event::on_quic_event;
 pub(crate) use self::link::QuicLink;
-use self::path::{Change, PathAddress, Paths, Route, VIRTUAL_REMOTE, Via};
+use self::path::{PathAddress, Paths, Route, VIRTUAL_REMOTE, Via};
 use self::timers::Timers;
 use crate::error::{EndReason, close_code};
 use crate::hello::Hello;
@@ -63,29 +64,6 @@ pub(crate) struct ChannelKey {
     pub(crate) channel: mux::ChannelId,
 }
 
-/// What happened on a connection.
-#[derive(Debug)]
-pub(crate) enum CoreEvent {
-    /// The handshake is done: both sides have proved their keys.
-    Established {
-        key: ConnectionKey,
-        identity: PeerIdentity,
-        initiated: bool,
-    },
-    /// The connection is over, before or after it was established.
-    Ended {
-        key: ConnectionKey,
-        reason: EndReason,
-    },
-    /// Something about the paths.
-    Path { key: ConnectionKey, change: Change },
-    /// Something about the channels.
-    Mux {
-        key: ConnectionKey,
-        event: mux::Event,
-    },
-}
-
 /// A batch of equal datagrams to send to each of some addresses.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
@@ -118,6 +96,9 @@ impl Destinations {
 pub(crate) struct Core {
     endpoint: quinn_proto::Endpoint,
     noise: Arc<NoiseConfig>,
+    /// What is said in handshakes, once it is set, and since when this program runs.
+    hello: Option<Hello>,
+    began: Option<Instant>,
     settings: TransportSettings,
     tuning: Tuning,
     slots: Vec<Option<Connection>>,
@@ -154,6 +135,8 @@ impl Core {
         Ok(Self {
             endpoint,
             noise,
+            hello: None,
+            began: None,
             settings,
             tuning: Tuning {
                 limits,
@@ -185,6 +168,7 @@ impl Core {
         if self.connections().count() >= MAX_CONNECTIONS {
             return Err(DialError::TooManyConnections);
         }
+        self.introduce(now);
         let config = self
             .noise
             .client_config(peer, &self.settings)
@@ -429,9 +413,24 @@ impl Core {
     }
 
     /// What is said in the handshakes that begin from now on.
-    pub(crate) fn set_hello(&self, hello: Hello) {
+    pub(crate) fn set_hello(&mut self, hello: Hello) {
+        self.hello = Some(hello);
+    }
+
+    /// Since when this program runs; it is said in handshakes.
+    pub(crate) fn set_began(&mut self, at: Instant) {
+        self.began = Some(at);
+    }
+
+    /// Says in the handshake that begins now who this is, and for how long it has run.
+    fn introduce(&self, now: Instant) {
+        let Some(hello) = self.hello else {
+            return;
+        };
+        let age = self.began.map(|at| now.saturating_duration_since(at));
+        let said = age.map_or_else(|| hello.encode(), |age| hello.encode_with_age(age));
         // A hello is far shorter than what a handshake carries.
-        let _ = self.noise.set_application(Bytes::from(hello.encode()));
+        let _ = self.noise.set_application(Bytes::from(said));
     }
 
     /// The same; who asks here is told `reason`.
@@ -542,47 +541,6 @@ impl Core {
     /// Whether something was queued from outside the driver since this was last asked.
     pub(crate) fn take_wake(&mut self) -> bool {
         std::mem::take(&mut self.wake)
-    }
-}
-
-fn on_quic_event(
-    connection: &mut Connection,
-    now: Instant,
-    event: QuicEvent,
-    events: &mut VecDeque<CoreEvent>,
-) {
-    let key = connection.key;
-    match event {
-        QuicEvent::HandshakeDataReady => {}
-        QuicEvent::Connected => match peer_identity(&connection.quic) {
-            Some(identity) => {
-                connection.on_established(now, identity.id);
-                let initiated = connection.initiated;
-                events.push_back(CoreEvent::Established {
-                    key,
-                    identity,
-                    initiated,
-                });
-            }
-            // A connection without a proved peer must not exist; treat it as a broken one.
-            None => connection
-                .quic
-                .close(now, VarInt::from_u32(0), Bytes::new()),
-        },
-        QuicEvent::ConnectionLost { reason } => {
-            if connection.phase != Phase::Ended {
-                connection.phase = Phase::Ended;
-                let reason = EndReason::from_fault(&ConnectionFault::from(reason));
-                events.push_back(CoreEvent::Ended { key, reason });
-            }
-        }
-        QuicEvent::Stream(event) => connection.on_stream_event(now, &event),
-        QuicEvent::DatagramReceived => {
-            connection.on_link_event(now, mux::LinkEvent::DatagramReceived);
-        }
-        QuicEvent::DatagramsUnblocked => {
-            connection.on_link_event(now, mux::LinkEvent::DatagramsUnblocked);
-        }
     }
 }
 

@@ -53,10 +53,11 @@ use crate::dht::{Blocklist, Bootstrap, saved_nodes};
 use crate::driver::doctor::{
     News, RelayTrial, answering, hops, inquire, look_up, probe_sockets, try_relay, try_tcp,
 };
-use crate::driver::source_towards;
+use crate::driver::{Mark, source_towards};
 use crate::interfaces::{self, Gateways};
 use crate::port_mapping::claims;
 use crate::relays::TurnServer;
+use crate::service::{MAX_SERVICES, Service};
 
 /// The longest that an examination takes.
 pub const LIMIT: Duration = Duration::from_secs(5);
@@ -86,6 +87,9 @@ const OUTSIDE: [&str; 2] = ["192.0.2.1:9", "[2000::1]:9"];
 /// Most relays that are tried.
 pub const MAX_NAMED_RELAYS: usize = 4;
 
+/// Most STUN servers that are asked.
+pub const MAX_STUN: usize = dhtnet_nat_traversal::behavior::MAX_SERVERS;
+
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -106,9 +110,10 @@ pub struct Examination {
     network: Option<String>,
     blocklist: Blocklist,
     node_files: Vec<PathBuf>,
-    stun: Option<String>,
+    stun: Vec<String>,
     relays: Vec<TurnServer>,
     contacts: Vec<(String, DeviceId)>,
+    services: Vec<Service>,
     home: HomeFacts,
 }
 
@@ -128,9 +133,10 @@ impl Examination {
             network: None,
             blocklist: Blocklist::default(),
             node_files: Vec::new(),
-            stun: None,
+            stun: Vec::new(),
             relays: Vec::new(),
             contacts: Vec::new(),
+            services: vec![Service::default()],
             home: HomeFacts::default(),
         }
     }
@@ -171,11 +177,14 @@ impl Examination {
         self
     }
 
-    /// `HOST:PORT` of a STUN server. One with two addresses (RFC 5780) tells the filtering as
-    /// well. Default: none.
+    /// `HOST:PORT` of a STUN server. Two tell what the NAT's ports depend on, one with two
+    /// addresses (RFC 5780) the filtering as well. The first [`MAX_STUN`] are asked, of the
+    /// addresses that they have as many. Default: none.
     #[must_use]
     pub fn stun(mut self, server: &str) -> Self {
-        self.stun = Some(server.to_owned());
+        if self.stun.len() < MAX_STUN {
+            self.stun.push(server.to_owned());
+        }
         self
     }
 
@@ -195,6 +204,14 @@ impl Examination {
     pub fn contacts(mut self, contacts: impl IntoIterator<Item = (String, DeviceId)>) -> Self {
         self.contacts.extend(contacts);
         self.contacts.truncate(MAX_CONTACTS);
+        self
+    }
+
+    /// As which services contacts may be found, those that are likely first. At most 8 are looked for.
+    /// Default: the service without a name.
+    #[must_use]
+    pub fn services(mut self, services: impl IntoIterator<Item = Service>) -> Self {
+        self.services = services.into_iter().take(MAX_SERVICES).collect();
         self
     }
 
@@ -286,7 +303,10 @@ impl Examination {
     }
 
     fn wanted(&self) -> Vec<Wanted> {
-        let records = self.contacts.iter().map(|(_, id)| Wanted::Presence(*id));
+        let records = self.services.iter().flat_map(|service| {
+            let contacts = self.contacts.iter();
+            contacts.map(|(_, id)| Wanted::Presence(*id, service.clone()))
+        });
         std::iter::once(Wanted::Peers(Id::hash_of(RELAYS_PLACE)))
             .chain(records)
             .collect()
@@ -307,12 +327,13 @@ impl Examination {
             }
         });
         let stun = async {
-            let name = self.stun.clone()?;
-            let addresses = look_up(&name).await;
-            let _ = tell
-                .send(News::Stun(addresses.clone().unwrap_or_default()))
-                .await;
-            Some(Named { name, addresses })
+            let named = self.stun.iter().map(|name| async move {
+                let (name, addresses) = (name.clone(), look_up(name).await);
+                Named { name, addresses }
+            });
+            let named = futures_util::future::join_all(named).await;
+            let _ = tell.send(News::Stun(one_of_each_first(&named))).await;
+            named
         };
         let relays = self.relays.iter().map(|relay| async move {
             let name = host_and_port(relay);
@@ -393,9 +414,19 @@ impl Examination {
 #[derive(Default)]
 struct Names {
     seeds: Vec<Named>,
-    stun: Option<Named>,
+    stun: Vec<Named>,
     tcp: Vec<TcpTry>,
     hops: Vec<(u8, IpAddr)>,
+}
+
+/// The addresses of all hosts, the first of each before the second of any: two hosts tell more than
+/// two addresses of one.
+fn one_of_each_first(named: &[Named]) -> Vec<SocketAddr> {
+    let of = |one: &Named| one.addresses.clone().unwrap_or_default();
+    let all: Vec<Vec<SocketAddr>> = named.iter().map(of).collect();
+    let most = all.iter().map(Vec::len).max().unwrap_or_default();
+    let rounds = (0..most).flat_map(|at| all.iter().filter_map(move |one| one.get(at)));
+    rounds.copied().collect()
 }
 
 /// `HOST:PORT` of a relay, as it is looked up and shown.
@@ -442,7 +473,7 @@ fn family_facts(family: Family, inquiries: &[Inquiry]) -> FamilyFacts {
     let own = all.find(|facts| facts.bound.as_ref().map(Family::of) == Some(family));
     let mut found = own.unwrap_or_default();
     let outside = OUTSIDE[family.index()].parse().ok();
-    found.source = outside.and_then(source_towards);
+    found.source = outside.and_then(|to| source_towards(to, Mark::default()));
     let gateways = Gateways::now();
     found.gateway = match family {
         Family::V4 => gateways.v4.map(IpAddr::V4),

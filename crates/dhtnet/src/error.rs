@@ -10,6 +10,7 @@ use dhtnet_identity::{DeviceId, PeerAddress};
 use dhtnet_secure_transport::ConnectionFault;
 
 use crate::relays::finder::RelayFault;
+use crate::service::Service;
 
 /// Why a node could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -88,23 +89,34 @@ pub enum ConnectError {
     #[error("the request is not valid")]
     InvalidRequest(#[from] InvalidRequest),
     /// No address was found.
-    #[error("no address of the peer was found (asked: {}){}", .tried.join(", "), list_faults(.relays))]
+    #[error(
+        "no address of the peer was found (asked: {}){}{}",
+        .tried.join(", "), list_others(.others), list_faults(.relays)
+    )]
     NotFound {
         /// Whom.
         peer: DeviceId,
         /// Which sources were asked.
         tried: Vec<&'static str>,
+        /// Other services of the peer that seem to run; see
+        /// [`NodeBuilder::other_services`](crate::NodeBuilder::other_services).
+        others: Vec<Service>,
         /// The configured relays that could not be used.
         relays: Vec<RelayFault>,
     },
     /// Addresses were found, none answered. A wrong id at a right address looks the same: nobody
     /// answers who does not hold the key.
-    #[error("no answer from {} within {:.1} s{}", list(.addresses), .after.as_secs_f32(), list_faults(.relays))]
+    #[error(
+        "no answer from {} within {:.1} s{}{}",
+        list(.addresses), .after.as_secs_f32(), list_others(.others), list_faults(.relays)
+    )]
     Unreachable {
         /// Whom.
         peer: DeviceId,
         /// The addresses that were tried.
         addresses: Vec<SocketAddr>,
+        /// Other services of the peer that seem to run.
+        others: Vec<Service>,
         /// The configured relays that could not be used.
         relays: Vec<RelayFault>,
         /// How long.
@@ -294,11 +306,10 @@ impl fmt::Display for EndReason {
     }
 }
 
-/// Whom an error is about, with the hints that were given.
-/// Nobody was reached: `addresses` were tried, from the sources `tried`.
+/// Nobody was reached: `addresses` were tried, from the sources `tried`; `others` run there.
 pub(crate) fn unreachable(
     peer: &PeerAddress,
-    addresses: Vec<SocketAddr>,
+    (addresses, others): (Vec<SocketAddr>, Vec<Service>),
     after: Duration,
     (tried, relays): (Vec<&'static str>, Vec<RelayFault>),
 ) -> ConnectError {
@@ -306,16 +317,27 @@ pub(crate) fn unreachable(
         ConnectError::NotFound {
             peer: peer.id,
             tried,
+            others,
             relays,
         }
     } else {
         ConnectError::Unreachable {
             peer: peer.id,
             addresses,
+            others,
             relays,
             after,
         }
     }
+}
+
+/// What follows the reason: what else of the peer is there.
+fn list_others(others: &[Service]) -> String {
+    if others.is_empty() {
+        return String::new();
+    }
+    let names: Vec<String> = others.iter().map(Service::to_string).collect();
+    format!("; it is there as {}", names.join(", "))
 }
 
 /// What follows the reason: each relay with what is wrong.

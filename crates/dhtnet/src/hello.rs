@@ -1,7 +1,10 @@
 //! What both sides say about themselves inside the handshake: version, process instance, and
-//! whether credentials are wanted or at hand.
+//! whether credentials are wanted or at hand; and how old the program is.
 
-use crate::peers::Instance;
+use std::time::Duration;
+
+/// Tells the processes apart that use one key: 16 random bytes, told in the handshake.
+pub(crate) type Instance = [u8; 16];
 
 /// Version of everything above the transport. A peer with another one is refused.
 const VERSION: u8 = 1;
@@ -9,11 +12,15 @@ const VERSION: u8 = 1;
 /// Flag: the policy here could give more to a peer that shows credentials.
 const WANTS: u8 = 1;
 
+/// Where the age stands: behind version, instance and flags.
+const AGE_AT: usize = 18;
+
 /// Flag: this device has credentials, and shows them if they are wanted.
 const SHOWS: u8 = 2;
 
 /// The application part of both handshake messages: `version (1) ‖ instance (16) ‖ flags (1)`.
-/// Later versions may append; what follows is ignored. Without the flags all are unset.
+/// Without the flags all are unset. Behind them the driver's node appends the age of its program
+/// (4), see [`Hello::encode_with_age`]. Later versions may append; what follows is ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Hello {
     pub(crate) instance: Instance,
@@ -31,6 +38,14 @@ impl Hello {
         bytes
     }
 
+    /// The same, and for how long the program has run: milliseconds, at most 49 days.
+    pub(crate) fn encode_with_age(self, age: Duration) -> Vec<u8> {
+        let mut bytes = self.encode();
+        let age = u32::try_from(age.as_millis()).unwrap_or(u32::MAX);
+        bytes.extend_from_slice(&age.to_be_bytes());
+        bytes
+    }
+
     /// `None` when it is too short or of another version.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let (&version, rest) = bytes.split_first()?;
@@ -42,6 +57,14 @@ impl Hello {
             shows: flags & SHOWS != 0,
         })
     }
+}
+
+/// For how long a peer's program has run, as its hello says; at least, where that is the most that
+/// can be said.
+pub(crate) fn age_in(bytes: &[u8]) -> Option<Duration> {
+    Hello::decode(bytes)?;
+    let age = bytes.get(AGE_AT..)?.first_chunk()?;
+    Some(Duration::from_millis(u32::from_be_bytes(*age).into()))
 }
 
 #[cfg(test)]
@@ -81,6 +104,21 @@ mod tests {
             Hello::decode(&bytes[..bytes.len() - 1]),
             Some(hello(false, false))
         );
+    }
+
+    #[test]
+    fn the_age_stands_behind_all_else_and_may_be_missing() {
+        let hello = hello(true, true);
+        let bytes = hello.encode_with_age(Duration::from_millis(0x0102_0304));
+        assert_eq!(bytes[..18], hello.encode());
+        assert_eq!(bytes[18..], [1, 2, 3, 4]);
+        assert_eq!(Hello::decode(&bytes), Some(hello));
+        assert_eq!(age_in(&bytes), Some(Duration::from_millis(0x0102_0304)));
+        for len in 0..bytes.len() {
+            assert_eq!(age_in(&bytes[..len]), None);
+        }
+        let long = hello.encode_with_age(Duration::from_secs(50 * 86_400));
+        assert_eq!(long[18..], [0xff; 4]);
     }
 
     #[test]

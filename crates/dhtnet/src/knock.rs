@@ -20,6 +20,7 @@ use futures_util::StreamExt;
 use crate::core::path::Via;
 use crate::dht::{AnnouncePort, Dht};
 use crate::interfaces::is_public;
+use crate::service::Service;
 use crate::state::Shared;
 use crate::traversal::Sessions;
 
@@ -38,17 +39,18 @@ const MESSAGES: u32 = 2;
 /// Time between them.
 const BETWEEN: Duration = Duration::from_secs(1);
 
-/// Where those knock who want to reach a device.
-fn place(callee: &DeviceId) -> Id {
-    let mut name = b"dhtnet 1 knock".to_vec();
-    name.extend(callee.as_bytes());
-    Id::hash_of(&name)
+/// Where those knock who want to reach a service of a device.
+fn place(callee: &DeviceId, service: &Service) -> Id {
+    service.key(b"dhtnet 1 knock", callee)
 }
 
 /// Knocks until it is dropped.
-pub(crate) async fn knock(dht: &Dht, callee: &DeviceId) {
+pub(crate) async fn knock(dht: &Dht, callee: &DeviceId, service: &Service) {
     loop {
-        match dht.announce(place(callee), AnnouncePort::Implied).await {
+        match dht
+            .announce(place(callee, service), AnnouncePort::Implied)
+            .await
+        {
             Ok(stored) => {
                 tracing::debug!(peer = %callee.short(), nodes = stored.acknowledged, "knocked");
             }
@@ -62,12 +64,12 @@ pub(crate) async fn knock(dht: &Dht, callee: &DeviceId) {
 /// to, and it only waits.
 pub(crate) async fn answer_knocks(
     dht: &Dht,
-    own: &DeviceId,
+    own: &Service,
     (shared, sessions): (&Arc<Shared>, &Sessions),
 ) {
     loop {
         if has_plain_nodes(dht) && sessions.may_use(Via::Shared) {
-            let knockers = knockers(dht, own).await;
+            let knockers = knockers(dht, place(&shared.own, own)).await;
             for _ in 0..MESSAGES {
                 sessions.greet(&knockers);
                 shared.wake.wake();
@@ -83,8 +85,8 @@ fn has_plain_nodes(dht: &Dht) -> bool {
     nodes.iter().any(|node| node.good && !node.extension)
 }
 
-async fn knockers(dht: &Dht, own: &DeviceId) -> Vec<SocketAddr> {
-    let Ok(found) = dht.get_peers(place(own)).await else {
+async fn knockers(dht: &Dht, place: Id) -> Vec<SocketAddr> {
+    let Ok(found) = dht.get_peers(place).await else {
         return Vec::new();
     };
     let outside =
@@ -98,13 +100,17 @@ async fn knockers(dht: &Dht, own: &DeviceId) -> Vec<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)] // A failed unwrap is a failed test.
+
     use dhtnet_identity::DeviceKey;
 
     use super::*;
 
     #[test]
-    fn each_device_has_a_door_of_its_own() {
+    fn each_service_of_each_device_has_a_door_of_its_own() {
         let [one, two] = [1, 2].map(|seed| DeviceKey::from_seed(&[seed; 32]).id());
-        assert_ne!(place(&one), place(&two));
+        let (none, dsh) = (Service::default(), Service::new("dsh").unwrap());
+        assert_ne!(place(&one, &none), place(&two, &none));
+        assert_ne!(place(&one, &none), place(&one, &dsh));
     }
 }

@@ -53,6 +53,8 @@
 //! - [`identity::policy::Policy`]: who may do what. Without one, nobody may connect. It can be
 //!   replaced while connections live ([`Node::set_policy`]), and may ask for certificates and
 //!   capabilities, which peers show inside the connection ([`NodeBuilder::credentials`]).
+//! - [`Service`]: several programs may listen with one identity, each under a name of its own
+//!   ([`NodeBuilder::service`]), by which peers find the one that they look for.
 //! - [`discovery::Discovery`]: where addresses come from. Hints in the [`PeerAddress`] and multicast
 //!   DNS on the local network are built in; all sources are asked at once.
 //! - [`Event`]s and reports ([`Node::connections`], [`Node::channels`]): what happens.
@@ -115,6 +117,7 @@ mod port_mapping;
 pub mod relay_server;
 mod relays;
 mod report;
+mod service;
 mod signal;
 mod state;
 mod traversal;
@@ -143,3 +146,4 @@ pub use crate::relays::{
 pub use crate::report::{
     ChannelReport, ConnectionReport, DropReport, PathEvent, PathKind, PathReason, PathReport,
 };
+pub use crate::service::{InvalidService, MAX_SERVICE_LEN, Service};

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::time::SystemTime;
 
 use dhtnet_channel_mux::{ChannelRequest, DeclineCode, DeclineReason};
 use dhtnet_identity::DeviceId;
+use dhtnet_identity::policy::{Action, Decision};
 
 use crate::channel::{Channel, Held};
 use crate::core::ChannelKey;
@@ -89,6 +91,19 @@ impl Incoming {
     /// What is asked for.
     pub fn request(&self) -> &ChannelRequest {
         &self.offer().request
+    }
+
+    /// Asks the policy whether the peer may do this, too, which the channel needs besides what the
+    /// policy was asked already; the answer is logged. If it is allowed, the channel ends as soon as
+    /// it is no longer, as it does for its own action.
+    pub fn require(&self, action: &Action<'_>) -> Decision {
+        let offer = self.offer();
+        let key = ChannelKey {
+            connection: offer.connection,
+            channel: offer.id,
+        };
+        let mut state = self.handle.shared().lock();
+        state.require(SystemTime::now(), (key, &offer.peer), action)
     }
 
     fn offer(&self) -> &Offer {

@@ -23,7 +23,8 @@ use crate::port_mapping::{PortMapper, PortMapping, public_addresses};
 use crate::relays::blocked::Carrier;
 use crate::relays::finder::{RelayFault, RelayFinder};
 use crate::report::{ChannelReport, ConnectionReport, DropReport};
-use crate::state::{ActionOf, CREDENTIALS_CHANNEL, DialFailure, Offer, Shared, default_action};
+use crate::service::Services;
+use crate::state::{ActionOf, DialFailure, Offer, Shared, default_action, is_reserved};
 use crate::traversal::StunAsker;
 use crate::upkeep::Upkeep;
 
@@ -88,6 +89,7 @@ pub(crate) struct Parts {
     pub(crate) _carrier: Option<Carrier>,
     /// Absent without STUN servers.
     pub(crate) _asker: Option<StunAsker>,
+    pub(crate) services: Arc<Services>,
     /// Tells of changed addresses and routes; absent for a node bound to a loopback address.
     pub(crate) watcher: Option<Watcher>,
     /// Absent when it was switched off, and where the watcher is.
@@ -227,7 +229,11 @@ impl Node {
 
     fn listen_with(&self, name: &str, action_of: ActionOf) -> Result<Listener, ListenError> {
         let listener = self.add_listener(name, action_of)?;
-        let announcement = Announcement::new(self.id(), self.local_addresses());
+        let announcement = Announcement::new(
+            self.id(),
+            self.local_addresses(),
+            self.parts.services.own.clone(),
+        );
         for source in &self.parts.sources {
             source.announce(&announcement);
         }
@@ -241,7 +247,7 @@ impl Node {
         ChannelRequest::stream(name)
             .validate()
             .map_err(ListenError::InvalidName)?;
-        if name == CREDENTIALS_CHANNEL {
+        if is_reserved(name) {
             return Err(ListenError::NameTaken);
         }
         let mut state = self.handle.shared().lock();
@@ -307,7 +313,9 @@ impl Node {
     }
 
     /// Asks the policy whether this peer may do this now, as it is asked about each request; the
-    /// answer is logged. For what an application decides beyond the opening of a channel.
+    /// answer is logged. For what an application decides beyond the opening of a channel, and asks
+    /// again at [`Event::PolicyChanged`](crate::Event::PolicyChanged). What a channel needs as long
+    /// as it is open is a case for [`Incoming::require`].
     pub fn decide(&self, peer: &DeviceId, action: &Action<'_>) -> Decision {
         self.handle
             .shared()
@@ -319,8 +327,9 @@ impl Node {
     /// that it does not admit, and every channel that a peer was given and may not have any more.
     /// The same happens by itself when a rule, a certificate or a capability ends.
     ///
-    /// What a peer has shown counts on. A peer that was connected while no policy asked for
-    /// credentials has shown nothing; it shows them when it connects again.
+    /// What a peer has shown counts on. Peers that were connected while no policy asked for
+    /// credentials are asked now; one that has some keeps what it was given for half a second, until
+    /// it has shown them.
     pub fn set_policy(&self, policy: Policy) {
         let times = (self.handle.now(), SystemTime::now());
         self.handle

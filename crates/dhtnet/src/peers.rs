@@ -13,9 +13,7 @@ use std::time::{Duration, Instant};
 use dhtnet_identity::DeviceId;
 
 use crate::core::ConnectionKey;
-
-/// Tells the processes apart that use one key: 16 random bytes, told in the handshake.
-pub(crate) type Instance = [u8; 16];
+use crate::hello::Instance;
 
 /// Connections established within this time of each other were dialled at the same moment: the
 /// longest handshake that still succeeds is shorter.

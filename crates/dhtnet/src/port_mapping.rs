@@ -25,6 +25,7 @@ pub(crate) use self::claims::LIMIT as CLAIMS_LIMIT;
 pub(crate) use self::claims::claims;
 use self::mapper::Mapper;
 pub use self::report::{MappingProtocol, PortMapping};
+use crate::driver::Mark;
 use crate::interfaces::Changes;
 
 /// How long taking all mappings back may take when the node ends.
@@ -36,7 +37,7 @@ pub(crate) type Mappings = watch::Receiver<Vec<PortMapping>>;
 /// The mappings of one node: none until it is started, taken back when it is closed or dropped.
 #[derive(Debug)]
 pub(crate) struct PortMapper {
-    bound: Vec<SocketAddr>,
+    bound: (Vec<SocketAddr>, Mark),
     changes: Changes,
     list: watch::Sender<Vec<PortMapping>>,
     state: Mutex<State>,
@@ -54,8 +55,9 @@ enum State {
 }
 
 impl PortMapper {
-    /// For sockets with these addresses; `changes` tells when to look again. Does nothing yet.
-    pub(crate) fn new(bound: Vec<SocketAddr>, changes: Changes) -> Self {
+    /// For sockets with these addresses, and this mark on what they send; `changes` tells when to
+    /// look again. Does nothing yet.
+    pub(crate) fn new(bound: (Vec<SocketAddr>, Mark), changes: Changes) -> Self {
         Self {
             bound,
             changes,

@@ -10,7 +10,9 @@ pub(crate) mod blocked;
 mod entry;
 mod error;
 pub(crate) mod finder;
+mod outcome;
 mod reach;
+mod refusals;
 mod server;
 mod standing;
 
@@ -28,9 +30,10 @@ use rand_chacha::ChaCha20Rng;
 use tokio::sync::Notify;
 
 pub(crate) use self::batch::{Leg, Queue};
-pub(crate) use self::entry::{Doorway, Login, Target};
+pub(crate) use self::entry::{Doorway, Login, Target, families_of};
 use self::entry::{Entry, Stage, first_stage};
 pub use self::error::RelayError;
+use self::outcome::{Ending, ending};
 pub(crate) use self::reach::Reach;
 pub use self::server::{MAX_URI_LEN, NotCertificates, RelayTransport, TurnServer, TurnUriError};
 
@@ -106,6 +109,8 @@ struct Inner {
     orders: VecDeque<Order>,
     /// Numbers of what has ended.
     gone: VecDeque<u16>,
+    /// How the last of those ended that are out of the table.
+    past: VecDeque<Ending>,
     /// Which allocation carries the datagrams of the DHT.
     carrier: Option<u16>,
     next_tidy: Option<Instant>,
@@ -128,6 +133,7 @@ impl Relays {
                 entries: BTreeMap::new(),
                 orders: VecDeque::new(),
                 gone: VecDeque::new(),
+                past: VecDeque::new(),
                 carrier: None,
                 next_tidy: None,
                 closing: false,
@@ -172,6 +178,8 @@ impl Relays {
             admitted: BTreeSet::new(),
             unused_since: Some(now),
             told: false,
+            stood: None,
+            life: Duration::ZERO,
             held: VecDeque::new(),
             released: VecDeque::new(),
         };
@@ -223,45 +231,6 @@ impl Relays {
             return None;
         }
         self.lock().carrier
-    }
-
-    /// What became of an allocation: an error when it ended, `None` while it is not there yet.
-    fn outcome(&self, number: u16) -> Option<Result<(), RelayError>> {
-        let inner = self.lock();
-        match inner.entries.get(&number) {
-            None => Some(Err(RelayError::Closed)),
-            Some(entry) => match &entry.stage {
-                Stage::Ended(error) => Some(Err(error.clone())),
-                _ if entry.relayed().is_empty() => None,
-                _ => Some(Ok(())),
-            },
-        }
-    }
-
-    /// Waits until an allocation can be used, or has failed.
-    pub(crate) async fn settled(&self, number: u16) -> Result<(), RelayError> {
-        loop {
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            if let Some(outcome) = self.outcome(number) {
-                return outcome;
-            }
-            changed.await;
-        }
-    }
-
-    /// Waits until an allocation has ended.
-    pub(crate) async fn ended(&self, number: u16) -> RelayError {
-        loop {
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            if let Some(Err(error)) = self.outcome(number) {
-                return error;
-            }
-            changed.await;
-        }
     }
 
     /// Lets a peer's address send to an allocation, now or as soon as it stands.
@@ -550,6 +519,8 @@ impl Relays {
             changed |= entry.settle(now, key, rng);
             if !entry.told && matches!(entry.stage, Stage::Ended(_)) {
                 entry.told = true;
+                let since = entry.stood.unwrap_or(now);
+                entry.life = now.saturating_duration_since(since);
                 changed = true;
                 gone.push_back(*number);
                 if entry.target.door.transport != RelayTransport::Udp {
@@ -574,7 +545,11 @@ impl Inner {
         }
     }
 
+    /// Makes room in the table. Who waits for an end learns of it all the same.
     fn forget_ended(&mut self) {
+        self.past.extend(self.entries.iter().filter_map(ending));
+        let most = self.past.len().saturating_sub(MAX_ALLOCATIONS);
+        self.past.drain(..most);
         self.entries
             .retain(|_, entry| !matches!(entry.stage, Stage::Ended(_)));
     }

@@ -5,6 +5,7 @@
 //! calls nor, beyond the key, who is called. The answer is left at a key that only the two know.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use dhtnet_dht_core::Id;
@@ -18,6 +19,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::Rng;
 
 use crate::dht::{Dht, DhtError, ValueEvent};
+use crate::service::{Service, Services};
 
 /// The type of a message that asks for a path.
 pub(crate) const OFFER: ValueType = ValueType(0x6f66);
@@ -43,6 +45,7 @@ pub(crate) struct Signal {
 pub(crate) struct Signaller {
     dht: Dht,
     key: DeviceKey,
+    services: Arc<Services>,
 }
 
 impl fmt::Debug for Signaller {
@@ -51,11 +54,10 @@ impl fmt::Debug for Signaller {
     }
 }
 
-/// Where offers to a device lie.
-pub(crate) fn offers_to(callee: &DeviceId) -> Id {
-    let mut name = b"dhtnet 1 offers".to_vec();
-    name.extend(callee.as_bytes());
-    Id::hash_of(&name)
+/// Where offers to a service of a device lie. An offer is sealed for its place, so that one to another
+/// service cannot be read there.
+pub(crate) fn offers_to(callee: &DeviceId, service: &Service) -> Id {
+    service.key(b"dhtnet 1 offers", callee)
 }
 
 /// Where the answer to an offer lies; `secret` is in the offer.
@@ -66,8 +68,13 @@ pub(crate) fn answer_to(secret: &[u8]) -> Id {
 }
 
 impl Signaller {
-    pub(crate) fn new(dht: Dht, key: DeviceKey) -> Self {
-        Self { dht, key }
+    pub(crate) fn new(dht: Dht, key: DeviceKey, services: Arc<Services>) -> Self {
+        Self { dht, key, services }
+    }
+
+    /// What this device listens as, and what it looks for.
+    pub(crate) fn services(&self) -> &Services {
+        &self.services
     }
 
     /// The DHT in use.
@@ -194,10 +201,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_of_offers_and_answers_differ_by_device_and_secret() {
+    fn keys_of_offers_and_answers_differ_by_device_service_and_secret() {
         let [one, two] = [1, 2].map(|seed| DeviceKey::from_seed(&[seed; 32]).id());
-        assert_ne!(offers_to(&one), offers_to(&two));
+        let (none, dsh) = (Service::default(), Service::new("dsh").unwrap());
+        assert_ne!(offers_to(&one, &none), offers_to(&two, &none));
+        assert_ne!(offers_to(&one, &none), offers_to(&one, &dsh));
         assert_ne!(answer_to(b"a"), answer_to(b"b"));
-        assert_ne!(offers_to(&one), answer_to(one.as_bytes()));
+        assert_ne!(offers_to(&one, &none), answer_to(one.as_bytes()));
     }
 }

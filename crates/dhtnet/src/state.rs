@@ -7,6 +7,7 @@ mod dials;
 mod listeners;
 mod notes;
 mod renewal;
+mod request_to_show;
 mod review;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,18 +20,19 @@ use dhtnet_secure_transport::PeerIdentity;
 use futures_util::task::AtomicWaker;
 use tokio::sync::{Notify, broadcast};
 
-pub(crate) use self::admission::CREDENTIALS_CHANNEL;
-use self::admission::audit;
+pub(crate) use self::admission::is_reserved;
+use self::admission::{CREDENTIALS_CHANNEL, audit};
 use self::channels::ChannelTable;
 use self::credentials::Showings;
 pub(crate) use self::dials::{DialFailure, Dials};
 pub(crate) use self::listeners::{ActionOf, Listeners, Offer, default_action};
+use self::request_to_show::WANTED_CHANNEL;
 use crate::core::path::{Change, Route};
-use crate::core::{ConnectionKey, Core, CoreEvent, DialError};
+use crate::core::{ChannelKey, ConnectionKey, Core, CoreEvent, DialError};
 use crate::error::{EndReason, close_code};
 use crate::events::Event;
-use crate::hello::Hello;
-use crate::peers::{Instance, PeerTable};
+use crate::hello::{Hello, Instance};
+use crate::peers::PeerTable;
 use crate::report::{PathEvent, PathReason, PathReport};
 
 /// What the driver and the handles share.
@@ -85,6 +87,8 @@ pub(crate) struct State {
     /// What this device shows, encoded; empty if it has nothing.
     own_credentials: bytes::Bytes,
     instance: Instance,
+    /// When the policy last began to want credentials while this node ran.
+    wants_since: Option<Instant>,
     next_review: Option<review::Review>,
     pub(crate) events: broadcast::Sender<Event>,
     /// A shutdown has begun: nothing new.
@@ -100,7 +104,7 @@ impl State {
         (policy, credentials): (Policy, &Presented),
         events: usize,
     ) -> Self {
-        let state = Self {
+        let mut state = Self {
             core,
             peers: PeerTable::new(own),
             channels: ChannelTable::default(),
@@ -111,6 +115,7 @@ impl State {
             showings: Showings::default(),
             own_credentials: review::encode(credentials),
             instance,
+            wants_since: None,
             next_review: None,
             events: broadcast::Sender::new(events),
             closing: false,
@@ -275,6 +280,9 @@ impl State {
         if request.name == CREDENTIALS_CHANNEL {
             return self.on_credentials_request(now, key, id);
         }
+        if request.name == WANTED_CHANNEL {
+            return self.on_request_to_show(now, key, id);
+        }
         // Of a connection that was turned away nothing is judged any more.
         let Some(showing) = self.showings.get_mut(key) else {
             return;
@@ -315,6 +323,26 @@ impl State {
         decision
     }
 
+    /// Asks the policy about something more that a channel needs, with what was shown on its own
+    /// connection. If it is allowed, the channel ends as well when it no longer is.
+    pub(crate) fn require(
+        &mut self,
+        wall: SystemTime,
+        (key, peer): (ChannelKey, &DeviceId),
+        action: &Action<'_>,
+    ) -> Decision {
+        let Some(showing) = self.showings.get_mut(key.connection) else {
+            // The connection is gone, and with it the channel.
+            return self.decide(wall, peer, action);
+        };
+        let decision = showing.decide(&self.policy, action, wall);
+        if decision.is_allowed() {
+            showing.require(key.channel, action);
+        }
+        audit(peer, action, &decision);
+        decision
+    }
+
     /// Asks the policy about a request. Nothing is handed over before this says yes.
     fn judge(
         &mut self,
@@ -325,7 +353,9 @@ impl State {
         let action = self.listeners.action_of(request).inspect_err(|reason| {
             if reason.code() == DeclineCode::Policy {
                 let why = reason.message().escape_debug();
-                tracing::info!(target: "dhtnet::policy", %peer, verdict = "deny", "{why}");
+                // The listener knows no action for it: the channel is named instead.
+                let action = request.name.escape_debug();
+                tracing::info!(target: "dhtnet::policy", %peer, %action, verdict = "deny", rule = "none", "{why}");
             }
         })?;
         let Some(showing) = self.showings.get(key) else {

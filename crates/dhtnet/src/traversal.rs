@@ -4,11 +4,11 @@
 //! The sessions live behind a lock of their own ([`Sessions`]); the driver moves their datagrams,
 //! time and sockets. Here are the two tasks around them: calling, and answering calls.
 
+mod calls;
 mod ground;
 mod over_connection;
 mod reserve;
 mod sessions;
-mod strangers;
 mod stun_servers;
 mod updates;
 
@@ -23,20 +23,22 @@ use dhtnet_nat_traversal::offer::{Offer, ReplayWindow, SessionId, Wish};
 use dhtnet_nat_traversal::punch::Role;
 use dhtnet_nat_traversal::session::Session;
 use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use tokio::task::JoinHandle;
 
+use self::calls::{Calls, MAX_CALLS_OF_PEERS, MAX_CALLS_OF_STRANGERS};
 pub(crate) use self::ground::Ground;
 pub(crate) use self::over_connection::By;
 pub(crate) use self::sessions::{Order, Sessions};
-use self::strangers::Strangers;
 pub(crate) use self::stun_servers::{StunAsker, StunServers};
 use crate::core::path::Via;
-use crate::discovery::{Announcement, Discovery, Lookup};
+use crate::discovery::{Announcement, Discovery, Lookup, newest_first};
 use crate::interfaces::{Changes, next_change};
 use crate::knock::{answer_knocks, knock};
 use crate::relays::finder::RelayFinder;
+use crate::service::Service;
 use crate::signal::{ANSWER, OFFER, Signal, Signaller, answer_to, offers_to};
 use crate::state::Shared;
 
@@ -55,12 +57,12 @@ const LISTEN_ANEW: Duration = Duration::from_secs(2);
 /// second.
 const BEFORE_KNOCK: Duration = Duration::from_millis(1_500);
 
+/// Time without an answer after which the next of several services is called. An answer by push takes
+/// less than a second.
+const BEFORE_ANOTHER_SERVICE: Duration = Duration::from_secs(1);
+
 /// Another try to listen for offers, when the DHT could not be reached.
 const LISTEN_RETRY: Duration = Duration::from_secs(5);
-
-/// Offers of peers that are answered in a minute. Each costs a look at the policy before, and at
-/// most a session after; a peer that is let in needs a few.
-const MAX_OFFERS_PER_MINUTE: usize = 120;
 
 /// Calls other devices through NATs, and answers their calls.
 #[derive(Clone)]
@@ -149,8 +151,38 @@ impl Parts {
         session
     }
 
-    /// Leaves an offer for `peer`, listens for the answer, and ends with the session.
+    /// Calls the service that is looked for. Where any of several will do, each in turn until one
+    /// answers; over a connection the peer is asked once, whichever of its programs it is.
     async fn call(self: Arc<Self>, peer: DeviceId, by: By) {
+        let mut sought = self.signaller.services().sought.clone();
+        if by == By::Dht && sought.len() > 1 && self.signaller.ready().await.is_ok() {
+            // Most devices have one of them: the one with a record is the one to call.
+            let look = newest_first(self.signaller.dht(), &peer, &mut sought);
+            let _ = tokio::time::timeout(BEFORE_ANOTHER_SERVICE, look).await;
+        }
+        let mut calls = FuturesUnordered::new();
+        for service in &sought {
+            calls.push(self.clone().call_service(peer, service, by));
+            if by == By::Connection {
+                break;
+            }
+            if calls.len() < sought.len() {
+                let pause = tokio::time::sleep(BEFORE_ANOTHER_SERVICE);
+                let ended = async { while calls.next().await.is_some() {} };
+                tokio::select! {
+                    () = pause => {}
+                    () = ended => {}
+                }
+                if self.sessions.is_answered_by(&peer) {
+                    break;
+                }
+            }
+        }
+        while calls.next().await.is_some() {}
+    }
+
+    /// Leaves an offer for `peer`, listens for the answer, and ends with the session.
+    async fn call_service(self: Arc<Self>, peer: DeviceId, service: &Service, by: By) {
         self.ask_for_relay();
         if by == By::Dht && self.signaller.ready().await.is_err() {
             return;
@@ -166,14 +198,18 @@ impl Parts {
         let Some(offer) = self.sessions.offer(id, Wish::Connect) else {
             return;
         };
-        let place = answer_place(&offer);
-        self.keep_updated(id, (offers_to(&peer), OFFER), peer);
+        let places = Places {
+            offers: offers_to(&peer, service),
+            answers: answer_place(&offer),
+        };
+        self.keep_updated(id, (places.offers, OFFER), peer);
         let by_connection = by == By::Connection && self.tell_over_connection(&peer, &offer);
         let conversation = async {
             if by_connection {
                 self.until_unanswered(id).await;
             }
-            self.converse(peer, (id, place), offer, rng).await;
+            self.converse((peer, service), (id, places), offer, rng)
+                .await;
         };
         tokio::select! {
             () = conversation => {}
@@ -185,8 +221,8 @@ impl Parts {
     /// Calls through the DHT: leaves the offer until it was taken, and takes the answers.
     async fn converse(
         self: &Arc<Self>,
-        peer: DeviceId,
-        (id, place): (SessionId, dhtnet_dht_core::Id),
+        (peer, service): (DeviceId, &Service),
+        (id, places): (SessionId, Places),
         offer: Offer,
         rng: ChaCha20Rng,
     ) {
@@ -194,15 +230,15 @@ impl Parts {
             return;
         }
         tracing::debug!(peer = %peer.short(), candidates = offer.candidates.len(), "calling through the DHT");
-        let send = self.send((offers_to(&peer), OFFER), peer, offer.encode(), rng);
-        let receive = self.await_answers(peer, id, place);
+        let send = self.send((places.offers, OFFER), peer, offer.encode(), rng);
+        let receive = self.await_answers(peer, id, places.answers);
         let knock = async {
             tokio::time::sleep(BEFORE_KNOCK).await;
             if !self.sessions.is_answered(id) && self.sessions.may_use(Via::Shared) {
-                knock(self.signaller.dht(), &peer).await;
+                knock(self.signaller.dht(), &peer, service).await;
             }
         };
-        let insist = self.insist(id, peer);
+        let insist = self.insist(id, peer, places.offers);
         tokio::join!(send, receive, knock, insist);
     }
 
@@ -244,7 +280,7 @@ impl Parts {
     }
 
     /// Leaves the offer again while nobody answers: the push of it may have been lost.
-    async fn insist(&self, id: SessionId, peer: DeviceId) {
+    async fn insist(&self, id: SessionId, peer: DeviceId, offers: dhtnet_dht_core::Id) {
         let mut wait = LISTEN_ANEW;
         loop {
             tokio::time::sleep(wait).await;
@@ -256,8 +292,8 @@ impl Parts {
                 return;
             };
             tracing::debug!(peer = %peer.short(), "calling once more");
-            let place = (offers_to(&peer), OFFER);
-            self.send(place, peer, offer.encode(), self.rng()).await;
+            self.send((offers, OFFER), peer, offer.encode(), self.rng())
+                .await;
         }
     }
 
@@ -288,48 +324,35 @@ impl Parts {
         }
     }
 
-    /// Answers offers for as long as the node listens.
+    /// Answers offers for as long as the node listens and has a DHT.
     async fn answer_offers(self: Arc<Self>) {
-        let mut replays = ReplayWindow::default();
-        let mut strangers = Strangers::default();
+        let mut gate = Gate::default();
         let mut changes = self.changes.clone();
-        loop {
+        let own = &self.signaller.services().own;
+        while !self.signaller.dht().is_closed() {
             // Who moves is told at the old address, and listens anew.
             tokio::select! {
-                () = self.answer_until_lost(&mut replays, &mut strangers) => {}
-                () = answer_knocks(self.signaller.dht(), &self.own, (&self.shared, &self.sessions)) => {}
+                () = self.answer_until_lost(&mut gate) => {}
+                () = answer_knocks(self.signaller.dht(), own, (&self.shared, &self.sessions)) => {}
                 () = next_change(&mut changes) => {}
             }
         }
     }
 
     /// Answers offers until the DHT tells of no more, and waits a moment.
-    async fn answer_until_lost(
-        self: &Arc<Self>,
-        replays: &mut ReplayWindow,
-        strangers: &mut Strangers,
-    ) {
-        let place = offers_to(&self.own);
+    async fn answer_until_lost(self: &Arc<Self>, gate: &mut Gate) {
+        let place = offers_to(&self.own, &self.signaller.services().own);
         if let Ok(mut offers) = self.signaller.receive(place, OFFER).await {
-            let mut minute = (Instant::now(), 0);
             while let Some(signal) = offers.next().await {
-                if minute.0.elapsed() > Duration::from_secs(60) {
-                    minute = (Instant::now(), 0);
-                }
-                minute.1 += 1;
-                if minute.1 <= MAX_OFFERS_PER_MINUTE {
-                    self.on_offer((replays, strangers), signal);
-                }
+                self.on_offer(gate, signal);
             }
         }
-        tokio::time::sleep(LISTEN_RETRY).await;
+        if !self.signaller.dht().is_closed() {
+            tokio::time::sleep(LISTEN_RETRY).await;
+        }
     }
 
-    fn on_offer(
-        self: &Arc<Self>,
-        (replays, strangers): (&mut ReplayWindow, &mut Strangers),
-        signal: Signal,
-    ) {
+    fn on_offer(self: &Arc<Self>, gate: &mut Gate, signal: Signal) {
         let Signal { sender, message } = signal;
         let offer = match Offer::decode(&message) {
             Ok(offer) if offer.wish != Wish::Answer => offer,
@@ -339,19 +362,24 @@ impl Parts {
                 return;
             }
         };
-        let wall = SystemTime::now();
+        let (now, wall) = (Instant::now(), SystemTime::now());
         // Nothing is sent anywhere for who may not come in.
         let admission = self.shared.lock().policy.admission(&sender, wall);
-        match admission {
-            Admission::Admitted(_) => {}
-            Admission::MayShow if self.sessions.has(offer.session, &sender) => {}
-            Admission::MayShow if strangers.may_call(Instant::now()) => {}
-            Admission::MayShow | Admission::Refused(_) => {
+        let is_known = self.sessions.has(offer.session, &sender);
+        let may_call = match admission {
+            Admission::Admitted(_) => gate.peers.may_call(now),
+            Admission::MayShow if is_known => gate.peers.may_call(now),
+            Admission::MayShow => gate.strangers.may_call(now),
+            Admission::Refused(_) => {
                 tracing::debug!(peer = %sender.short(), "a call of somebody who is not allowed in");
                 return;
             }
+        };
+        if !may_call {
+            tracing::debug!(peer = %sender.short(), "a call that is not answered: too many in a minute");
+            return;
         }
-        if let Err(refused) = replays.admit(wall, &sender, &offer) {
+        if let Err(refused) = gate.replays.admit(wall, &sender, &offer) {
             tracing::debug!(peer = %sender.short(), %refused, "a call that is not answered");
             return;
         }
@@ -399,6 +427,30 @@ impl Parts {
             call.over().await;
         });
     }
+}
+
+/// What decides whether an offer is answered, beside the policy.
+struct Gate {
+    replays: ReplayWindow,
+    peers: Calls,
+    strangers: Calls,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self {
+            replays: ReplayWindow::default(),
+            peers: Calls::at_most(MAX_CALLS_OF_PEERS),
+            strangers: Calls::at_most(MAX_CALLS_OF_STRANGERS),
+        }
+    }
+}
+
+/// Where the two sides of a call leave their messages.
+#[derive(Clone, Copy)]
+struct Places {
+    offers: dhtnet_dht_core::Id,
+    answers: dhtnet_dht_core::Id,
 }
 
 /// Where messages to a peer are left, and of what type they are.

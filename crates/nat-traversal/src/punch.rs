@@ -6,7 +6,7 @@
 //!
 //! | mappings | own side does | why it meets |
 //! |---|---|---|
-//! | dependent × independent | opens [`OPEN_SOCKETS`] sockets, each sends once to the peer | birthday: one of many ports is hit by one of many tries |
+//! | dependent × independent | opens [`OPEN_SOCKETS`] sockets, each sends once to the peer; [`FURTHER_SOCKETS`] more when nothing was hit | birthday: one of many ports is hit by one of many tries |
 //! | independent × dependent | sends to up to [`MAX_ATTEMPTS`] ports of the peer's address | the same, seen from the other side |
 //! | dependent × dependent, ports of both predictable | all new sockets send to *one* port that the peer will have among many | see [`Plan::Predict`] |
 //! | dependent × dependent else | nothing | 1,024 entries a side meet in 1.6 % of the cases |
@@ -36,6 +36,15 @@ use crate::offer::{NatProfile, Offer};
 /// e^(-384 · 960 / 64,512) = 0.3 %. Fewer than half of the descriptors that a process usually may
 /// have (1,024).
 pub const OPEN_SOCKETS: u16 = 384;
+
+/// Sockets that it opens on top of those when nothing was hit after [`FURTHER_AFTER`]. The other
+/// side has its [`MAX_ATTEMPTS`] entries by then, so none of them is hit either with probability
+/// e^(-256 · 960 / 64,512) = 2.2 %, and with that of the first ones 0.007 %. Both together leave
+/// 384 of 1,024 descriptors to others.
+pub const FURTHER_SOCKETS: u16 = 256;
+
+/// After how long. What both sides send first is through in 2.4 s, and one may begin a little later.
+pub const FURTHER_AFTER: Duration = Duration::from_secs(3);
 
 /// Ports that the independent side tries: what [`MAX_NAT_ENTRIES`] leaves after
 /// [`RESERVED_ENTRIES`].

@@ -228,6 +228,13 @@ impl Session {
         self.peer.is_some()
     }
 
+    /// Whether nothing is begun any more, with a path or without: candidates and offers come too
+    /// late.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.phase == Phase::Ended
+    }
+
     /// Addresses of the peer that are not a relay's, as it has told them, best first.
     pub fn direct_addresses(&self) -> impl Iterator<Item = SocketAddr> {
         let told = self.peer.iter().flat_map(|peer| &peer.offer.candidates);

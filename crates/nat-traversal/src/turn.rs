@@ -11,7 +11,10 @@
 //! Channels are bound by themselves for peers that are sent to. Allocation, permissions and
 //! channels are refreshed until the end. A server that dies is noticed within
 //! [`SILENCE`] + [`GIVE_UP`] when something is being sent and [`KEEPALIVE`] + [`GIVE_UP`]
-//! otherwise.
+//! otherwise; one that was restarted and has lost the allocation, within a few round trips after
+//! [`SILENCE`] or [`KEEPALIVE`]: it is asked by a Refresh, to which only a server with the
+//! allocation says yes. What a process before this one has left at the server for the same socket
+//! is deleted, and another one asked for.
 //!
 //! [`Inquiry`] asks a server for its realm, where that tells what the password is made with.
 //!
@@ -22,22 +25,25 @@
 //! cannot either.
 //!
 //! Left out: allocations of TCP ports (RFC 6062), reservation of even ports, redirection to
-//! another server (300), ICMP reports, DTLS. A server that is restarted is noticed when a
-//! permission or the allocation is refreshed, at most four minutes later.
+//! another server (300), ICMP reports, DTLS. A server that grants less than ten minutes, which
+//! RFC 8656 section 7.2 does not allow, is asked for another allocation when those are over.
 
 mod allocation;
 mod error;
+mod event;
 mod framing;
 mod inquiry;
 mod liveness;
+mod refresher;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-pub use allocation::{Allocation, Event, Handled};
+pub use allocation::Allocation;
 pub use error::{AllocationError, Fault, PermitError, SendError, StreamError};
+pub use event::{Event, Handled};
 pub(crate) use framing::{Framer, channel_payload_len, padded};
 pub use inquiry::{Inquiry, Told};
 
@@ -51,11 +57,14 @@ pub const MAX_CHANNELS: usize = 64;
 /// Bytes of the longest payload: what UDP over IPv4 can carry, less the longest header of TURN.
 pub const MAX_PAYLOAD: usize = 65_507 - 56;
 
-/// Time without a packet from the server after which it is asked whether it lives. It is also
-/// what keeps the NAT's mapping open (RFC 8445 section 11: Tr).
+/// Time without a sign of the allocation (a payload, or a request that was granted) after which the
+/// server is asked for one. It is also what keeps the NAT's mapping open (RFC 8445 section 11: Tr).
 pub const KEEPALIVE: Duration = Duration::from_secs(15);
 
-/// The same when something was sent since: whoever is sent to nearly always answers.
+/// The same when something was sent since: whoever is sent to nearly always answers. No question
+/// follows another one that was granted in less than this, whatever is sent: at most one in a
+/// second, about 150 bytes. Shorter, and a peer across the world that is slow to acknowledge would
+/// cost questions; longer, and a stream would wait longer for another path.
 pub const SILENCE: Duration = Duration::from_secs(1);
 
 /// Time after which an unanswered question ends the allocation: sent at 0, 0.5, 1.5 and 2.5

@@ -23,7 +23,7 @@
 //! | startup | grows by what is acknowledged | the path is full, or a queue of 1/8 of the base |
 //! | drain | 0.9 × rate × base | the queue is gone |
 //! | cruise | rate × (base + 1 ms) | 60 to 85 intervals, or 2.4 to 3.4 s |
-//! | probe | grows by 1, 2, 4, ... packets a round | the path is full |
+//! | probe | grows by 1, 2, 4, ... packets a round | the path is full, or a queue of 4 ms (1/16 of the base) shows |
 //! | share | CUBIC's curve; every loss counts, but for weather above 0.2 % | a drain, tried every 5 s, empties the queue |
 //!
 //! A drain that does not empty the queue shows that others keep it full; asking for less would

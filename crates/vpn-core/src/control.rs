@@ -2,7 +2,7 @@
 //!
 //! Each message is `length (2, big endian) ‖ bincode`, where the first byte is the version. The
 //! client says [`Join`] in the metadata of its request; the server answers with [`Message::Welcome`]
-//! and says [`Message::Peers`] whenever that list changes. Both directions stay open as long as the
+//! and [`Message::Peers`], and says either again whenever it changes. Both directions stay open as long as the
 //! device takes part.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -101,6 +101,18 @@ impl<P: Copy + Eq> Table<P> {
         })
     }
 
+    /// Who has exactly this network.
+    pub fn owner_of(&self, network: &Network) -> Option<P> {
+        let family = match network.address() {
+            IpAddr::V4(_) => &self.v4,
+            IpAddr::V6(_) => &self.v6,
+        };
+        let (_, networks) = family
+            .iter()
+            .find(|(len, _)| *len == network.prefix_len())?;
+        networks.get(&bits(network.address())).copied()
+    }
+
     /// Networks in the table.
     pub fn len(&self) -> usize {
         self.len
@@ -162,6 +174,10 @@ mod tests {
             assert_eq!(owner(&table, address), expected, "{address}");
         }
         assert_eq!(table.len(), 6);
+        let exactly = |text: &str| table.owner_of(&text.parse().unwrap());
+        assert_eq!(exactly("10.1.0.0/16"), Some(3));
+        assert_eq!(exactly("10.1.0.0/17"), None);
+        assert_eq!(exactly("10.2.0.0/16"), None);
     }
 
     #[test]

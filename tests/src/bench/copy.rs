@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::report::{Baseline, Column, Table};
 use super::stage::{DNC_PORT, Peer, Stage, address_of};
 use super::{BenchError, Options, mib_per_second};
-use crate::device::Device;
+use crate::device::{Device, as_oneself};
 use crate::lab::{Command, Process};
 use crate::payload::MIB;
 use crate::ssh::SshServer;
@@ -103,7 +103,10 @@ impl Copier {
         let (near, far) = stage.devices()?;
         let bind = format!("[::]:{DNC_PORT}");
         let server = far.dsh().args(["-l", "--no-mdns", "--bind", &bind]);
-        let server = server.args(["--allow", near.id()]).lifetime(LIMIT * 100);
+        let server = server
+            .args(["--allow", near.id()])
+            .args(as_oneself())
+            .lifetime(LIMIT * 100);
         let server = far.listen(server)?;
         Ok(Self::Dsh(Box::new(Devices {
             near,

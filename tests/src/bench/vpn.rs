@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::report::{Baseline, Column, Table};
@@ -20,6 +20,12 @@ const UP_LIMIT: Duration = Duration::from_secs(20);
 
 /// Where each peer listens on the first host.
 const PORT: u16 = 7000;
+
+/// Rates of datagrams, Mbit/s, and tries of each: one that the machine spoils decides nothing.
+const RATES: [u32; 12] = [
+    100, 200, 300, 400, 500, 600, 700, 800, 1_000, 1_200, 1_500, 2_000,
+];
+const TRIES: u32 = 3;
 
 /// The interfaces of wireguard-go and boringtun have names unlike any other in all namespaces: their
 /// control sockets share one folder.
@@ -170,22 +176,31 @@ impl Tunnel {
         Ok(median * 1000.0)
     }
 
-    /// The largest of some rates of datagrams of 1,200 bytes of which less than one in 200 is lost,
-    /// Mbit/s.
+    /// The largest of some rates of datagrams of 1,200 bytes, Mbit/s, of which less than one in 200
+    /// is lost in two of three tries.
     fn datagrams(&self) -> Result<f64, BenchError> {
         let mut best = 0.0;
-        for rate in [100, 200, 400, 600, 800, 1_000, 1_500, 2_000] {
-            let wanted = format!("{rate}M");
-            let told = self.iperf(&["-u", "-l", "1200", "-t", "2", "-b", &wanted])?;
-            let sum = &told["end"]["sum"];
-            let lost = sum["lost_percent"].as_f64().unwrap_or(100.0);
-            let sent = sum["bits_per_second"].as_f64().unwrap_or_default() / 1e6;
-            if lost > 0.5 || sent < 0.9 * f64::from(rate) {
+        for rate in RATES {
+            let mut failed = 0;
+            for _ in 0..TRIES {
+                failed += u32::from(!self.carries(rate)?);
+            }
+            if 2 * failed > TRIES {
                 break;
             }
             best = f64::from(rate);
         }
         Ok(best)
+    }
+
+    /// Whether datagrams at this rate, Mbit/s, are sent and arrive.
+    fn carries(&self, rate: u32) -> Result<bool, BenchError> {
+        let wanted = format!("{rate}M");
+        let told = self.iperf(&["-u", "-l", "1200", "-t", "2", "-b", &wanted])?;
+        let sum = &told["end"]["sum"];
+        let lost = sum["lost_percent"].as_f64().unwrap_or(100.0);
+        let sent = sum["bits_per_second"].as_f64().unwrap_or_default() / 1e6;
+        Ok(lost <= 0.5 && sent >= 0.9 * f64::from(rate))
     }
 }
 
@@ -286,34 +301,32 @@ fn wireguard(maker: Maker, lab: Lab, hosts: [Host; 2]) -> Result<Tunnel, BenchEr
     })
 }
 
+/// With TLS for the keys and AES-128-GCM for the packets, which it is fastest with here.
 fn openvpn(lab: Lab, hosts: [Host; 2]) -> Result<Tunnel, BenchError> {
-    find("openvpn").ok_or_else(|| Maker::OpenVpn.missing("openvpn is not installed"))?;
-    let key = lab.folder().join("openvpn.key");
-    output(
-        hosts[0]
-            .command("openvpn")
-            .args(["--genkey", "secret"])
-            .arg(&key),
-    )?;
+    for needed in ["openvpn", "openssl"] {
+        let missing = || Maker::OpenVpn.missing(&format!("{needed} is not installed"));
+        find(needed).ok_or_else(missing)?;
+    }
+    let mut ends = Vec::new();
+    for host in &hosts {
+        ends.push(End::new(host, lab.folder())?);
+    }
     let mut processes = Vec::new();
     for (side, host) in hosts.iter().enumerate() {
         let (own, peer) = (
             format!("10.98.0.{}", side + 1),
             format!("10.98.0.{}", 2 - side),
         );
-        let command = host
-            .command("openvpn")
-            .args(["--dev", "tun", "--ifconfig", &own, &peer]);
+        let role = ["--tls-server", "--tls-client"][side];
+        let command = host.command("openvpn").args(["--dev", "tun", role]);
+        let command = command.args(["--ifconfig", &own, &peer, "--dh", "none"]);
         let remote = hosts[1 - side].ipv4().to_string();
         let command = command.args(["--remote", &remote, "--port", &PORT.to_string()]);
-        // The form with one shared key has no AEAD; its fastest cipher here.
-        let command = command.args([
-            "--cipher",
-            "AES-128-CBC",
-            "--allow-deprecated-insecure-static-crypto",
-        ]);
-        let command = command.arg("--secret").arg(&key).lifetime(LIMIT * 5);
-        processes.push(command.start()?);
+        let command = command.args(["--data-ciphers", "AES-128-GCM"]);
+        let command = command.arg("--cert").arg(&ends[side].certificate);
+        let command = command.arg("--key").arg(&ends[side].key);
+        let command = command.args(["--peer-fingerprint", &ends[1 - side].fingerprint]);
+        processes.push(command.lifetime(LIMIT * 5).start()?);
     }
     Ok(Tunnel {
         processes,
@@ -323,10 +336,41 @@ fn openvpn(lab: Lab, hosts: [Host; 2]) -> Result<Tunnel, BenchError> {
     })
 }
 
+/// What one end of OpenVPN shows.
+struct End {
+    certificate: PathBuf,
+    key: PathBuf,
+    fingerprint: String,
+}
+
+impl End {
+    fn new(host: &Host, folder: &Path) -> Result<Self, BenchError> {
+        let (certificate, key) = (
+            folder.join(format!("openvpn-{}.crt", host.name())),
+            folder.join(format!("openvpn-{}.key", host.name())),
+        );
+        let make = host.command("openssl").args(["req", "-x509", "-nodes"]);
+        let make = make.args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]);
+        let make = make.args(["-subj", "/CN=end", "-days", "2", "-keyout"]);
+        output(make.arg(&key).arg("-out").arg(&certificate))?;
+        let ask = host.command("openssl").args(["x509", "-noout", "-sha256"]);
+        let told = output(ask.arg("-fingerprint").arg("-in").arg(&certificate))?;
+        let (_, fingerprint) = told
+            .trim()
+            .split_once('=')
+            .ok_or_else(|| other("no fingerprint"))?;
+        Ok(Self {
+            certificate,
+            key,
+            fingerprint: fingerprint.to_owned(),
+        })
+    }
+}
+
 /// The suite.
 pub(super) fn run(options: &Options) -> Result<Table, BenchError> {
     let title = "One tunnel between two hosts, MTU 1500: TCP by iperf3 up and down, processor time of both \
-                 ends, datagrams of 1,200 bytes with less than 0.5 % lost, ping, memory.";
+                 ends, datagrams of 1,200 bytes with less than 0.5 % lost in two of three tries, ping, memory.";
     let ratio = || Baseline::Row("wireguard-go");
     let columns = vec![
         Column::new("TCP up, Gbit/s", ratio(), 2),

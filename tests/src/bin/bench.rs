@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::builder::PossibleValuesParser;
 use dhtnet_tests::bench::report::{Table, replace_tables};
 use dhtnet_tests::bench::{Options, SUITES};
 use dhtnet_tests::device::Tools;
@@ -21,9 +22,8 @@ struct Arguments {
     /// 64 MiB and one round instead of 1 GiB and three
     #[arg(long)]
     quick: bool,
-    /// Measure only this (repeatable): forward, latency, connections, first-byte, memory,
-    /// long-link, pipe, copy, relay, path-change, vpn, dht-32, dht-128, dht-256, dht-32-dead, dht-128-dead, dht-256-dead
-    #[arg(long, value_name = "NAME", value_parser = SUITES.map(|(name, _)| name))]
+    /// Measure only this (repeatable); "shell" and "dht" are all of theirs
+    #[arg(long, value_name = "NAME", value_parser = names())]
     only: Vec<String>,
     /// Print every sample as JSON instead of tables
     #[arg(long)]
@@ -37,6 +37,23 @@ struct Arguments {
     /// Rounds of each measurement
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=100))]
     rounds: Option<u8>,
+}
+
+/// What the names of several measurements begin with.
+const GROUPS: [&str; 2] = ["shell", "dht"];
+
+/// What can be asked for.
+fn names() -> PossibleValuesParser {
+    GROUPS
+        .into_iter()
+        .chain(SUITES.map(|(name, _)| name))
+        .into()
+}
+
+/// Whether `only` asks for the measurement called `name`.
+fn is_meant(only: &str, name: &str) -> bool {
+    let rest = name.strip_prefix(only).unwrap_or(".");
+    rest.is_empty() || (GROUPS.contains(&only) && rest.starts_with('-'))
 }
 
 fn main() -> ExitCode {
@@ -74,7 +91,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     }
     let mut tables = Vec::new();
     for (name, suite) in SUITES {
-        if !arguments.only.is_empty() && !arguments.only.iter().any(|only| only == name) {
+        if !arguments.only.is_empty() && !arguments.only.iter().any(|only| is_meant(only, name)) {
             continue;
         }
         writeln!(io::stderr(), "bench: {name} …")?;

@@ -7,6 +7,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, ExitStatus, Stdio};
@@ -79,6 +80,8 @@ enum Input {
     Pipe,
     Bytes(Vec<u8>),
     File(PathBuf),
+    /// Standard output as well.
+    Terminal(OwnedFd),
 }
 
 #[derive(Debug)]
@@ -181,6 +184,14 @@ impl Command {
         self
     }
 
+    /// Standard input and output are this terminal. Standard error stays apart, and the terminal
+    /// does not control the process.
+    #[must_use]
+    pub fn at_terminal(mut self, terminal: OwnedFd) -> Self {
+        self.input = Input::Terminal(terminal);
+        self
+    }
+
     /// It is killed after this long, whoever waits for it or for its output. Default 100 s.
     #[must_use]
     pub fn lifetime(mut self, lifetime: Duration) -> Self {
@@ -209,15 +220,17 @@ impl Command {
             Output::Captured | Output::Pipe => file("stdout"),
         };
         let stderr_path = file("stderr");
-        command.stdout(match output {
-            Output::Pipe => Stdio::piped(),
-            Output::Captured | Output::File(_) => Stdio::from(File::create(&stdout_path)?),
+        command.stdout(match (&input, output) {
+            (Input::Terminal(terminal), _) => Stdio::from(terminal.try_clone()?),
+            (_, Output::Pipe) => Stdio::piped(),
+            (_, Output::Captured | Output::File(_)) => Stdio::from(File::create(&stdout_path)?),
         });
         command.stderr(File::create(&stderr_path)?);
         command.stdin(match &input {
             Input::Nothing => Stdio::null(),
             Input::Pipe | Input::Bytes(_) => Stdio::piped(),
             Input::File(path) => Stdio::from(File::open(path)?),
+            Input::Terminal(terminal) => Stdio::from(terminal.try_clone()?),
         });
         command.process_group(0);
         let mut child = namespace.start(command)?;
@@ -385,6 +398,23 @@ impl Process {
             }
             std::thread::sleep(POLL);
         }
+    }
+
+    /// Waits for its end, and notices it at once; the end of its lifetime is the limit.
+    ///
+    /// # Errors
+    /// When its state cannot be read.
+    pub fn wait(&mut self) -> Result<ExitStatus, ProcessError> {
+        let status = match self.ended {
+            Some(status) => status,
+            None => self.child.wait().map_err(|source| ProcessError::Io {
+                name: self.name.clone(),
+                source,
+            })?,
+        };
+        self.ended = Some(status);
+        self.watchdog = None;
+        Ok(status)
     }
 
     /// Waits for a line of standard error that `wanted` takes, and returns what it made of it.

@@ -10,6 +10,8 @@ pub struct Usage {
     pub cpu: Duration,
     /// Resident memory, bytes.
     pub resident: u64,
+    /// The part of it that is no file's, bytes: what was written to, heaps and stacks.
+    pub anonymous: u64,
     /// Threads alive.
     pub threads: u32,
 }
@@ -29,6 +31,7 @@ impl Usage {
             .fold(Self::default(), |sum, one| Self {
                 cpu: sum.cpu + one.cpu,
                 resident: sum.resident + one.resident,
+                anonymous: sum.anonymous + one.anonymous,
                 threads: sum.threads + one.threads,
             })
     }
@@ -52,6 +55,7 @@ impl Usage {
         Some(Self {
             cpu: Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()),
             resident: number("VmRSS:")? * 1024,
+            anonymous: number("RssAnon:")? * 1024,
             threads: u32::try_from(number("Threads:")?).ok()?,
         })
     }
@@ -65,13 +69,14 @@ mod tests {
     #[test]
     fn a_process_name_with_spaces_and_parentheses_does_not_shift_the_fields() {
         let stat = "7 (a ) b) S 1 7 7 0 -1 0 1 0 0 0 250 40 6 4 20 0 1 0 9 0 0";
-        let status = "Name:\ta\nVmRSS:\t    2048 kB\nThreads:\t3\n";
+        let status = "Name:\ta\nVmRSS:\t    2048 kB\nRssAnon:\t     512 kB\nThreads:\t3\n";
         let usage = Usage::parse(stat, status).unwrap();
         assert_eq!(
             usage.cpu.as_millis() as u64,
             300 * 1000 / rustix::param::clock_ticks_per_second()
         );
         assert_eq!((usage.resident, usage.threads), (2 << 20, 3));
+        assert_eq!(usage.anonymous, 512 << 10);
     }
 
     #[test]

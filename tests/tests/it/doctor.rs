@@ -2,6 +2,7 @@
 //! what to do.
 
 mod ground;
+mod servers;
 
 use std::net::Ipv4Addr;
 

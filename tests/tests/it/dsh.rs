@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use dhtnet_tests::device::as_oneself;
 use dhtnet_tests::lab::{Command, Families, Process, skip};
+use dhtnet_tests::payload::noise;
 use dhtnet_tests::ssh::find;
 use rustix::process::Signal;
 
@@ -17,7 +19,7 @@ impl Pair {
         self.b.dsh().args(self.dsh_listener_words())
     }
 
-    /// The words of [`Pair::dsh_listener`].
+    /// The words of [`Pair::dsh_listener`]; who runs it as root has to name a user besides.
     pub(crate) fn dsh_listener_words(&self) -> Vec<String> {
         let bind = format!("[::]:{PORT}");
         ["-l", "--no-mdns", "--bind", &bind, "--allow", self.a.id()]
@@ -27,7 +29,11 @@ impl Pair {
 
     /// Starts it with these words more, and waits until it is ready.
     pub(crate) fn serve_shells(&self, more: &[&str]) -> Process {
-        self.b.listen(self.dsh_listener().args(more)).unwrap()
+        let mut server = self.dsh_listener().args(more);
+        if !more.contains(&"--user") {
+            server = server.args(as_oneself());
+        }
+        self.b.listen(server).unwrap()
     }
 
     /// `dsh` on `a`, without mDNS, ready for flags, the peer and a command.
@@ -109,20 +115,6 @@ fn a_hundred_mebibytes_pass_both_ways_at_once() {
         "{} bytes came back",
         finished.stdout.len()
     );
-}
-
-/// Bytes without a pattern that a mistake could hide in.
-fn noise(len: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut bytes = Vec::with_capacity(len + 8);
-    while bytes.len() < len {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend(state.to_le_bytes());
-    }
-    bytes.truncate(len);
-    bytes
 }
 
 #[test]
@@ -288,7 +280,7 @@ fn a_peer_has_what_the_policy_names_and_nothing_else() {
         "--allow",
         pair.b.id(),
     ]);
-    let _stranger = pair.b.listen(stranger).unwrap();
+    let _stranger = pair.b.listen(stranger.args(as_oneself())).unwrap();
     let elsewhere = format!("{}@{}:7001", pair.b.id(), pair.b.host().ipv4());
     let finished = pair
         .dsh()
@@ -322,7 +314,7 @@ fn a_connection_that_fails_is_255_and_wrong_usage_2() {
         &["nobody may connect"],
     );
     let _server = pair.serve_shells(&[]);
-    let long = pair.remote(&"x".repeat(5000));
+    let long = pair.remote(&"x".repeat(60_000));
     assert_failed(
         &long.start().unwrap().finish(LIMIT).unwrap(),
         2,
@@ -463,6 +455,56 @@ fn the_policy_file_maps_a_peer_to_a_user_and_its_commands() {
         .dsh()
         .args([&format!("bob@{}", pair.address()), "id -un"]);
     assert_eq!(output_of(named), "bob");
+}
+
+#[test]
+fn nobody_becomes_root_because_nobody_thought_of_it() {
+    let name = "nobody_becomes_root_because_nobody_thought_of_it";
+    let Some(pair) = pair(name, Families::Both) else {
+        return;
+    };
+    if !rustix::process::geteuid().is_root() {
+        return skip::report(name, "root is needed");
+    }
+    let finished = pair.dsh_listener().start().unwrap().finish(LIMIT).unwrap();
+    assert_failed(&finished, 2, &["runs as root", "--user NAME", "dsh.user"]);
+    // With a policy.toml it may serve those whom that maps; the others are told.
+    let elsewhere = format!(
+        "version = 1\n[[rule]]\nwho = [\"{}\"]\nallow = ['dsh.shell', 'dsh.user daemon']\n",
+        pair.b.id()
+    );
+    std::fs::write(pair.b.home().join("policy.toml"), elsewhere).unwrap();
+    let server = pair.b.listen(pair.dsh_listener()).unwrap();
+    let finished = pair.remote("id").start().unwrap().finish(LIMIT).unwrap();
+    assert_failed(&finished, 255, &["it runs as root", "--user NAME"]);
+    let copy = pair
+        .dsh()
+        .args(["cp", "/etc/passwd", &format!("{}:copied", pair.address())]);
+    let finished = copy.start().unwrap().finish(LIMIT).unwrap();
+    assert_failed(&finished, 4, &["it runs as root"]);
+    drop(server);
+    std::fs::remove_file(pair.b.home().join("policy.toml")).unwrap();
+    let _server = pair.serve_shells(&["--user", "root"]);
+    assert_eq!(output_of(pair.remote("id -un")), "root");
+}
+
+#[test]
+fn a_command_of_fifty_kilobytes_and_what_it_prints_pass() {
+    let name = "a_command_of_fifty_kilobytes_and_what_it_prints_pass";
+    let Some(pair) = pair(name, Families::Both) else {
+        return;
+    };
+    let _server = pair.serve_shells(&[]);
+    // Control characters would be six times as long in other forms.
+    let words = format!("printf %s '{}' | wc -c", "\u{1}x".repeat(25_000));
+    assert_eq!(output_of(pair.remote(&words)), "50000");
+    let variable = pair.dsh().args([
+        "--env",
+        &format!("LC_LONG={}", "y".repeat(50_000)),
+        &pair.address(),
+        "echo ${#LC_LONG}",
+    ]);
+    assert_eq!(output_of(variable), "50000");
 }
 
 #[test]

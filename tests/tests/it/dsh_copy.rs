@@ -6,7 +6,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use dhtnet_tests::device::as_oneself;
 use dhtnet_tests::lab::{Command, Families, Finished, Process, skip};
+use dhtnet_tests::payload::noise;
 use dhtnet_tests::ssh::find;
 use tempfile::TempDir;
 
@@ -62,19 +64,6 @@ impl Pair {
 fn finish(command: Command) -> Finished {
     let limit = bulk_limit(2 * LARGE as u64);
     command.start().unwrap().finish(limit).unwrap()
-}
-
-fn noise(len: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut bytes = Vec::with_capacity(len + 8);
-    while bytes.len() < len {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend(state.to_le_bytes());
-    }
-    bytes.truncate(len);
-    bytes
 }
 
 /// What is in a folder: contents, modes and times by path.
@@ -237,7 +226,10 @@ fn a_full_disk_is_one_line_and_leaves_room_for_the_rest() {
         .host()
         .command(unshare)
         .args(["-m", "sh", "-c", &mount]);
-    let command = command.arg(dsh).args(pair.dsh_listener_words());
+    let command = command
+        .arg(dsh)
+        .args(pair.dsh_listener_words())
+        .args(as_oneself());
     let _server = pair.b.listen(pair.b.with_home(command)).unwrap();
     let disk = folder.text("disk");
     let copied = finish(pair.cp(["-r", &folder.text("from"), &pair.there(&disk)]));

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use dhtnet::identity::key_file;
+use dhtnet::identity::policy::{Grant, Policy, Subject};
 use dhtnet::{ChannelError, ChannelRequest, ConnectError, DeclineCode, Node, PeerAddress};
+use dhtnet_tests::device::as_oneself;
 use dhtnet_tests::lab::{Families, Process, Usage, skip};
 use dhtnet_tests::ssh::find;
 
@@ -184,7 +186,8 @@ fn no_terminal_is_free_and_commands_still_run() {
         .with_home(pair.b.host().command("unshare"))
         .args(["--mount", "sh", "-c", script, "sh"])
         .arg(pair.b.dsh_path())
-        .args(pair.dsh_listener_words());
+        .args(pair.dsh_listener_words())
+        .args(as_oneself());
     let _server = pair.b.listen(server).unwrap();
     let address = pair.address();
     let mut first = pair
@@ -211,6 +214,36 @@ fn no_terminal_is_free_and_commands_still_run() {
     );
 }
 
+/// Runs `work` with a node of `a` that speaks for itself, and the address of the server.
+fn as_client<T: Send, F: Future<Output = T>>(
+    pair: &Pair,
+    policy: Policy,
+    work: impl FnOnce(Node, PeerAddress) -> F + Send,
+) -> T {
+    let key = key_file::load(pair.a.home().join("identity.pem")).unwrap();
+    let to = format!("{}@{}:{PORT}", pair.b.id(), pair.b.host().ipv4());
+    let to: PeerAddress = to.parse().unwrap();
+    let done = pair.a.host().run(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let builder = Node::builder(key).mdns(false).policy(policy);
+            let node = builder.build().await.unwrap();
+            let done = work(node.clone(), to).await;
+            node.shutdown().await;
+            done
+        })
+    });
+    done.unwrap()
+}
+
+/// docs/wire-format/shell.md: version, token, no user, "cat", no terminal, no variables.
+fn request_for_cat() -> Vec<u8> {
+    [&[1][..], &[7; 16], &[0, 1, 3], b"cat", &[0, 0]].concat()
+}
+
 /// Garbage in the request, and on a control channel that was opened for nobody.
 #[test]
 fn garbage_is_declined_and_the_server_lives_on() {
@@ -219,38 +252,21 @@ fn garbage_is_declined_and_the_server_lives_on() {
         return;
     };
     let server = pair.serve_shells(&[]);
-    let key = key_file::load(pair.a.home().join("identity.pem")).unwrap();
-    let to: PeerAddress = format!("{}@{}:{PORT}", pair.b.id(), pair.b.host().ipv4())
-        .parse()
-        .unwrap();
-    let answers = pair.a.host().run(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            let node = Node::builder(key).mdns(false).build().await.unwrap();
-            let mut answers = Vec::new();
-            let garbage: [&'static [u8]; 4] = [b"", b"\x01", b"\x02\x00", &[0xff; 4096]];
-            for name in ["dsh.shell", "dsh.command"] {
-                for metadata in garbage {
-                    let request = ChannelRequest::stream(name).metadata(metadata);
-                    answers.push(match node.connect(&to, request).await {
-                        Err(ConnectError::Declined { reason, .. }) => reason.code(),
-                        other => panic!("not declined: {other:?}"),
-                    });
-                }
+    let answers = as_client(&pair, Policy::deny_all(), async |node, to| {
+        let mut answers = Vec::new();
+        let garbage: [&'static [u8]; 4] = [b"", b"\x01", b"\x02\x00", &[0xff; 4096]];
+        for name in ["dsh.shell", "dsh.command"] {
+            for metadata in garbage {
+                let request = ChannelRequest::stream(name).metadata(metadata);
+                answers.push(match node.connect(&to, request).await {
+                    Err(ConnectError::Declined { reason, .. }) => reason.code(),
+                    other => panic!("not declined: {other:?}"),
+                });
             }
-            node.shutdown().await;
-            answers
-        })
-    });
-    assert!(
+        }
         answers
-            .unwrap()
-            .iter()
-            .all(|code| *code == DeclineCode::BadRequest)
-    );
+    });
+    assert!(answers.iter().all(|code| *code == DeclineCode::BadRequest));
     assert_eq!(output_of(pair.remote("echo alive")), "alive");
     drop(server);
 }
@@ -265,34 +281,19 @@ fn a_flood_of_requests_is_answered_and_leaves_nothing() {
     let server = pair.serve_shells(&[]);
     assert_eq!(output_of(pair.remote("echo up")), "up");
     let files = open_files(&server);
-    let key = key_file::load(pair.a.home().join("identity.pem")).unwrap();
-    let to = format!("{}@{}:{PORT}", pair.b.id(), pair.b.host().ipv4());
-    let to: PeerAddress = to.parse().unwrap();
-    let answered = pair.a.host().run(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            let node = Node::builder(key).mdns(false).build().await.unwrap();
-            // docs/wire-format/shell.md: version, token, no user, "cat", no terminal, no variables.
-            let metadata = [&[1][..], &[7; 16], &[0, 1, 3], b"cat", &[0, 0]].concat();
-            let requests = (0..1000).map(|_| {
-                let request = ChannelRequest::stream("dsh.command").metadata(metadata.clone());
-                node.connect(&to, request)
-            });
-            let answers = futures_util::future::join_all(requests).await;
-            let refused = answers.iter().filter(|answer| match answer {
-                Ok(_) => false,
-                Err(ConnectError::Declined { reason, .. }) => reason.code() == DeclineCode::Busy,
-                Err(error) => panic!("neither accepted nor busy: {error}"),
-            });
-            let (refused, all) = (refused.count(), answers.len());
-            node.shutdown().await;
-            (refused, all)
-        })
+    let (refused, all) = as_client(&pair, Policy::deny_all(), async |node, to| {
+        let requests = (0..1000).map(|_| {
+            let request = ChannelRequest::stream("dsh.command").metadata(request_for_cat());
+            node.connect(&to, request)
+        });
+        let answers = futures_util::future::join_all(requests).await;
+        let refused = answers.iter().filter(|answer| match answer {
+            Ok(_) => false,
+            Err(ConnectError::Declined { reason, .. }) => reason.code() == DeclineCode::Busy,
+            Err(error) => panic!("neither accepted nor busy: {error}"),
+        });
+        (refused.count(), answers.len())
     });
-    let (refused, all) = answered.unwrap();
     assert_eq!(all, 1000);
     assert!(refused >= 500, "{refused} were refused");
     await_only(&pair, 2);
@@ -312,40 +313,18 @@ fn nonsense_on_the_control_channel_ends_that_session() {
         return;
     };
     let _server = pair.serve_shells(&[]);
-    let key = key_file::load(pair.a.home().join("identity.pem")).unwrap();
     let server = pair.b.id().parse().unwrap();
-    let to: PeerAddress = format!("{}@{}:{PORT}", pair.b.id(), pair.b.host().ipv4())
-        .parse()
-        .unwrap();
-    let ended = pair.a.host().run(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            use dhtnet::identity::policy::{Grant, Policy, Subject};
-            let policy =
-                Policy::builder().grant(Subject::Peer(server), Grant::action("dsh.control"));
-            let node = Node::builder(key)
-                .mdns(false)
-                .policy(policy.build())
-                .build()
-                .await
-                .unwrap();
-            let mut listener = node.listen_unannounced("dsh.control").unwrap();
-            // docs/wire-format/shell.md: version, token, no user, "cat", no terminal, no variables.
-            let metadata = [&[1][..], &[7; 16], &[0, 1, 3], b"cat", &[0, 0]].concat();
-            let request = ChannelRequest::stream("dsh.command").metadata(metadata);
-            let (_send, mut recv) = node.connect(&to, request).await.unwrap().split();
-            let (mut say, _) = listener.accept().await.unwrap().accept().split();
-            say.write_chunk(vec![1, 0, 2, 0, 0].into()).await.unwrap();
-            let error = recv.read_chunk(16).await.unwrap_err();
-            let ended = ChannelError::from_io(&error).cloned();
-            node.shutdown().await;
-            ended
-        })
+    let policy = Policy::builder().grant(Subject::Peer(server), Grant::action("dsh.control"));
+    let ended = as_client(&pair, policy.build(), async |node, to| {
+        let mut listener = node.listen_unannounced("dsh.control").unwrap();
+        let request = ChannelRequest::stream("dsh.command").metadata(request_for_cat());
+        let (_send, mut recv) = node.connect(&to, request).await.unwrap().split();
+        let (mut say, _) = listener.accept().await.unwrap().accept().split();
+        say.write_chunk(vec![1, 0, 2, 0, 0].into()).await.unwrap();
+        let error = recv.read_chunk(16).await.unwrap_err();
+        ChannelError::from_io(&error).cloned()
     });
-    assert!(matches!(ended.unwrap(), Some(ChannelError::Reset(_))));
+    assert!(matches!(ended, Some(ChannelError::Reset(_))));
     await_only(&pair, 2);
     assert_eq!(output_of(pair.remote("echo alive")), "alive");
 }

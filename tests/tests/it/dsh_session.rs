@@ -3,23 +3,12 @@
 use std::time::Duration;
 
 use dhtnet_tests::lab::{Families, INTERFACE, Process, skip};
-use dhtnet_tests::screen::{Screen, ScreenError};
+use dhtnet_tests::screen::Screen;
 use dhtnet_tests::ssh::find;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 
+use crate::dsh_screen::{ask, await_line, clients, screen};
 use crate::pair::{LIMIT, Pair, assert_done, pair};
-
-/// A terminal on `a`; `None` after a report where there can be none.
-fn screen<'p>(pair: &'p Pair, name: &str) -> Option<Screen<'p>> {
-    match Screen::open(&pair.a) {
-        Ok(screen) => Some(screen),
-        Err(error @ ScreenError::NotInstalled) => {
-            skip::report(name, &format!("failed to {error}"));
-            None
-        }
-        Err(error) => panic!("failed to {error}"),
-    }
-}
 
 /// The command line that attaches to the session `work`, with these flags.
 fn attach(pair: &Pair, flags: &str) -> String {
@@ -38,35 +27,6 @@ fn begin(pair: &Pair, screen: &Screen<'_>, flags: &str) {
     let line = format!("{} {shell}; stty sane", attach(pair, flags));
     screen.type_line(&line).unwrap();
     await_line(screen, "far>");
-}
-
-/// Waits until the last line that is not empty begins like this.
-fn await_line(screen: &Screen<'_>, start: &str) {
-    screen
-        .await_that(start, LIMIT, |text| {
-            let last = text.trim_end().lines().last();
-            // Where a client was killed, lines do not begin at the left for a moment.
-            last.is_some_and(|line| line.trim_start().starts_with(start))
-        })
-        .unwrap();
-}
-
-/// Types a line whose output has the word, which is not in the line itself.
-fn ask(screen: &Screen<'_>, line: &str, word: &str) {
-    screen.type_line(line).unwrap();
-    screen.await_text(word, LIMIT).unwrap();
-}
-
-/// The dsh processes on `a`.
-fn clients(pair: &Pair) -> Vec<Pid> {
-    let is_dsh = |pid: &u32| {
-        let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
-        name.is_ok_and(|name| name.trim() == "dsh")
-    };
-    let found = pair.a.host().processes().into_iter().filter(is_dsh);
-    found
-        .filter_map(|pid| Pid::from_raw(pid.cast_signed()))
-        .collect()
 }
 
 /// The client dies at once, and the local shell is back.

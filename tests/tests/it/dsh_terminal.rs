@@ -3,23 +3,17 @@
 use std::time::Duration;
 
 use dhtnet_tests::lab::{Families, Process, skip};
-use dhtnet_tests::screen::{Screen, ScreenError};
+use dhtnet_tests::screen::Screen;
 use dhtnet_tests::ssh::find;
 use rustix::process::Signal;
 
 use crate::dsh::await_only;
+use crate::dsh_screen::{ask, await_far, await_line, clients, paste_a_mebibyte, screen};
 use crate::pair::{LIMIT, Pair, pair};
 
 /// A server, and a terminal on `a`; `None` after a report where there can be none.
 fn open<'p>(pair: &'p Pair, name: &str, more: &[&str]) -> Option<(Process, Screen<'p>)> {
-    let screen = match Screen::open(&pair.a) {
-        Ok(screen) => screen,
-        Err(error @ ScreenError::NotInstalled) => {
-            skip::report(name, &format!("failed to {error}"));
-            return None;
-        }
-        Err(error) => panic!("failed to {error}"),
-    };
+    let screen = screen(pair, name)?;
     Some((pair.serve_shells(more), screen))
 }
 
@@ -39,21 +33,6 @@ fn log_in(pair: &Pair, screen: &Screen<'_>) {
             screen.lines().any(|line| line.starts_with("far>"))
         })
         .unwrap();
-}
-
-/// Waits for the far prompt: what is typed before, the program that ends may throw away.
-fn await_far(screen: &Screen<'_>) {
-    let is_last = |screen: &str| {
-        let last = screen.trim_end().lines().last();
-        last.is_some_and(|line| line.trim() == "far>")
-    };
-    screen.await_that("the far prompt", LIMIT, is_last).unwrap();
-}
-
-/// Types a line whose output has the word, which is not in the line itself.
-fn ask(screen: &Screen<'_>, line: &str, word: &str) {
-    screen.type_line(line).unwrap();
-    screen.await_text(word, LIMIT).unwrap();
 }
 
 #[test]
@@ -100,15 +79,7 @@ fn a_terminal_has_size_kind_signals_and_job_control() {
     );
     screen.press("C-d").unwrap();
     screen.await_text("has ended", LIMIT).unwrap();
-    screen
-        .await_that("the near prompt", LIMIT, |screen| {
-            screen
-                .trim_end()
-                .lines()
-                .last()
-                .is_some_and(|line| line.starts_with("near>"))
-        })
-        .unwrap();
+    await_line(&screen, "near>");
     ask(
         &screen,
         "stty -a | grep -o 'isig icanon'; echo sane-$((1 + 2))",
@@ -200,29 +171,7 @@ fn a_paste_of_a_mebibyte_arrives_whole() {
         return;
     };
     log_in(&pair, &screen);
-    let pasted = pair.lab.folder().join("pasted");
-    let line = |n: u32| format!("{n:06} {}\n", "x".repeat(56));
-    let text: String = (0..16_384).map(line).collect();
-    assert_eq!(text.len(), 1 << 20);
-    std::fs::write(&pasted, &text).unwrap();
-    let arrived = pair.lab.folder().join("arrived");
-    screen
-        .type_line(&format!("stty -echo; cat > {}", arrived.display()))
-        .unwrap();
-    std::thread::sleep(Duration::from_millis(500));
-    screen.paste(pasted.to_str().unwrap()).unwrap();
-    let deadline = std::time::Instant::now() + LIMIT;
-    while std::fs::metadata(&arrived).map_or(0, |file| file.len()) < 1 << 20 {
-        assert!(
-            std::time::Instant::now() < deadline,
-            "{:?}",
-            std::fs::metadata(&arrived)
-        );
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    screen.press("C-d").unwrap();
-    ask(&screen, "stty echo; echo $((3 * 3))-pasted", "9-pasted");
-    assert!(std::fs::read_to_string(&arrived).unwrap() == text);
+    paste_a_mebibyte(&pair, &screen);
 }
 
 #[test]
@@ -241,15 +190,7 @@ fn escapes_end_suspend_and_explain() {
     screen.press("Enter").unwrap();
     screen.press("~").unwrap();
     screen.press("C-z").unwrap();
-    screen
-        .await_that("the near prompt", LIMIT, |screen| {
-            screen
-                .trim_end()
-                .lines()
-                .last()
-                .is_some_and(|line| line.starts_with("near>"))
-        })
-        .unwrap();
+    await_line(&screen, "near>");
     ask(&screen, "stty -a | grep -o 'isig icanon'", "isig icanon");
     screen.type_line("clear; fg").unwrap();
     std::thread::sleep(Duration::from_millis(500));
@@ -291,22 +232,9 @@ fn a_lost_server_and_a_signal_leave_the_terminal_as_it_was() {
         .await_that("a clear screen", LIMIT, is_clear)
         .unwrap();
     log_in(&pair, &screen);
-    // The tmux server and its shell are there, too.
-    let client = pair.a.host().processes().into_iter().find(|pid| {
-        let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
-        name.is_ok_and(|name| name.trim() == "dsh")
-    });
-    let client = rustix::process::Pid::from_raw(client.unwrap().cast_signed()).unwrap();
+    let client = clients(&pair)[0];
     rustix::process::kill_process(client, Signal::TERM).unwrap();
-    screen
-        .await_that("the near prompt", LIMIT, |screen| {
-            screen
-                .trim_end()
-                .lines()
-                .last()
-                .is_some_and(|line| line.starts_with("near>"))
-        })
-        .unwrap();
+    await_line(&screen, "near>");
     ask(
         &screen,
         "echo code $? $(stty -a | grep -o 'isig icanon')",

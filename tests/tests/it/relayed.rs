@@ -16,14 +16,30 @@ use crate::pair::LIMIT;
 pub(crate) const HARD: [Nat; 2] = [Nat::Symmetric, Nat::Symmetric];
 
 /// The street, and a server outside.
-fn with_server(name: &str, nats: [Nat; 2], port: u16) -> Option<(Street, TurnServer)> {
+pub(crate) fn with_server(name: &str, nats: [Nat; 2], port: u16) -> Option<(Street, TurnServer)> {
     let street = street(name, nats, 3)?;
     let server = server(name, &street, (1, port), "")?;
     Some((street, server))
 }
 
-fn server(name: &str, street: &Street, place: (u8, u16), more: &str) -> Option<TurnServer> {
-    match TurnServer::start(&street.lab, &street.outside, place, more) {
+pub(crate) fn server(
+    name: &str,
+    street: &Street,
+    place: (u8, u16),
+    more: &str,
+) -> Option<TurnServer> {
+    or_skip(
+        name,
+        TurnServer::start(&street.lab, &street.outside, place, more),
+    )
+}
+
+/// `None` without coturn.
+pub(crate) fn or_skip(
+    name: &str,
+    started: Result<TurnServer, TurnServerError>,
+) -> Option<TurnServer> {
+    match started {
         Ok(server) => Some(server),
         Err(error @ TurnServerError::Missing) => {
             report(name, &error.to_string());
@@ -34,7 +50,7 @@ fn server(name: &str, street: &Street, place: (u8, u16), more: &str) -> Option<T
 }
 
 /// `dnc` with what all of these tests want.
-fn dnc(device: &Device, street: &Street) -> Command {
+pub(crate) fn dnc(device: &Device, street: &Street) -> Command {
     device
         .dnc()
         .env("DHTNET_TURN_PASSWORD", PASSWORD)
@@ -221,7 +237,7 @@ fn a_relay_is_found_in_the_dht_where_none_is_configured() {
 }
 
 /// Waits until a file has this text.
-fn await_text(file: &std::path::Path, text: &str, said: impl Fn() -> String) {
+pub(crate) fn await_text(file: &std::path::Path, text: &str, said: impl Fn() -> String) {
     let deadline = Instant::now() + LIMIT;
     while !std::fs::read_to_string(file)
         .unwrap_or_default()

@@ -30,16 +30,16 @@ fn limit() -> Duration {
 }
 
 /// A file on its way from the caller to the listener.
-struct Transfer {
-    listener: Process,
-    caller: Process,
+pub(crate) struct Transfer {
+    pub(crate) listener: Process,
+    pub(crate) caller: Process,
     arrived: PathBuf,
     hash: String,
 }
 
 impl Transfer {
     /// Begins one, through routers that are slow, and waits until a quarter is there.
-    fn begin(street: &Street, more: &[&str]) -> Self {
+    pub(crate) fn begin(street: &Street, more: &[&str]) -> Self {
         let (len, megabits) = size();
         for router in &street.routers {
             router.set_rate(megabits).unwrap();
@@ -100,7 +100,7 @@ impl Transfer {
     }
 
     /// The longest time within `span` in which nothing arrived.
-    fn longest_gap(&self, span: Duration) -> Duration {
+    pub(crate) fn longest_gap(&self, span: Duration) -> Duration {
         let (begun, mut longest) = (Instant::now(), Duration::ZERO);
         let mut last = (self.len(), begun);
         while begun.elapsed() < span || last.1.elapsed() > longest {
@@ -126,7 +126,7 @@ impl Transfer {
     }
 
     /// Every byte arrives, once and in order.
-    fn end(self) {
+    pub(crate) fn end(self) {
         assert!(
             self.len() < size().0,
             "it was over before anything happened"

@@ -1,6 +1,9 @@
 //! What `dvpn` changes on a host: the way out through an exit, the kill switch, names, `up`, `down`
 //! and `status`; and that everything is as it was before, however it ends.
 
+mod containers;
+mod resolvers;
+mod router;
 mod state;
 
 use std::fs;
@@ -32,7 +35,7 @@ struct Journey {
     tools: Tools,
     /// Tells who connects to it.
     _telling: Process,
-    _far: Host,
+    far: Host,
     _lan: Lan,
     lab: Lab,
 }
@@ -67,7 +70,7 @@ fn journey(name: &str) -> Option<Journey> {
     ]);
     Some(Journey {
         _telling: listening.start().unwrap(),
-        _far: far,
+        far,
         client: Device::new(client, &tools).unwrap(),
         server: Device::new(server, &tools).unwrap(),
         tools,
@@ -113,50 +116,58 @@ impl Journey {
         command.start().unwrap().finish(LIMIT).unwrap()
     }
 
-    /// As whom the far host sees the client, or why it does not get there.
-    fn seen_as(&self, to: &str) -> Result<String, String> {
-        let to = match to.contains(':') {
-            true => format!("TCP6:[{to}]:80,connect-timeout=3"),
-            false => format!("TCP4:{to}:80,connect-timeout=3"),
-        };
-        let asked = self
-            .client
-            .host()
-            .command("socat")
-            .args(["-T3", "-u", &to, "-"]);
-        let told = asked.start().unwrap().finish(LIMIT).unwrap();
-        match told.text().trim() {
-            "" => Err(told.stderr),
-            address => Ok(address.to_owned()),
-        }
+    #[track_caller]
+    fn assert_seen_as(&self, device: &Device) {
+        assert_seen_as(self.client.host(), device.host());
     }
 
     #[track_caller]
-    fn assert_seen_as(&self, device: &Device) {
-        // socat writes all eight groups, of IPv4 too.
-        let [a, b, c, d] = device.host().ipv4().octets();
-        let own = format!(":ffff:{a:02x}{b:02x}:{c:02x}{d:02x}]");
-        let begun = Instant::now();
-        let told = loop {
-            match self.seen_as(FAR_V4) {
-                Ok(told) => break told,
-                // The far host may not listen yet.
-                Err(why) => assert!(begun.elapsed() < LIMIT, "{why}"),
-            }
-        };
-        assert!(told.ends_with(&own), "{told} is not {own}");
-        let own = device.host().ipv6().segments()[7];
-        let told = self.seen_as(FAR_V6).unwrap();
-        assert!(
-            told.ends_with(&format!(":{own:04x}]")),
-            "{told} is not {own:x}"
-        );
-    }
-
     fn assert_cut_off(&self) {
-        self.seen_as(FAR_V4).unwrap_err();
-        self.seen_as(FAR_V6).unwrap_err();
+        assert_cut_off(self.client.host());
     }
+}
+
+/// As whom the far host sees `host`, or why it does not get there.
+fn seen_as(host: &Host, to: &str) -> Result<String, String> {
+    let to = match to.contains(':') {
+        true => format!("TCP6:[{to}]:80,connect-timeout=3"),
+        false => format!("TCP4:{to}:80,connect-timeout=3"),
+    };
+    let asked = host.command("socat").args(["-T3", "-u", &to, "-"]);
+    let told = asked.start().unwrap().finish(LIMIT).unwrap();
+    match told.text().trim() {
+        "" => Err(told.stderr),
+        address => Ok(address.to_owned()),
+    }
+}
+
+/// The far host sees `host` under the addresses of `as_whom`, in both families.
+#[track_caller]
+fn assert_seen_as(host: &Host, as_whom: &Host) {
+    // socat writes all eight groups, of IPv4 too.
+    let [a, b, c, d] = as_whom.ipv4().octets();
+    let own = format!(":ffff:{a:02x}{b:02x}:{c:02x}{d:02x}]");
+    let begun = Instant::now();
+    let told = loop {
+        match seen_as(host, FAR_V4) {
+            Ok(told) => break told,
+            // The far host may not listen yet.
+            Err(why) => assert!(begun.elapsed() < LIMIT, "{why}"),
+        }
+    };
+    assert!(told.ends_with(&own), "{told} is not {own}");
+    let own = as_whom.ipv6().segments()[7];
+    let told = seen_as(host, FAR_V6).unwrap();
+    assert!(
+        told.ends_with(&format!(":{own:04x}]")),
+        "{told} is not {own:x}"
+    );
+}
+
+#[track_caller]
+fn assert_cut_off(host: &Host) {
+    seen_as(host, FAR_V4).unwrap_err();
+    seen_as(host, FAR_V6).unwrap_err();
 }
 
 #[test]
@@ -230,6 +241,14 @@ fn after_a_signal_everything_is_as_before() {
     }
     assert_as_before(&before[0], &state(client.host()), "the client");
     assert_as_before(&before[1], &state(server.host()), "the server");
+
+    // A second one ends it at once, and puts everything back all the same.
+    let serving = journey.serve("exit_node = true\n");
+    serving.signal(Signal::INT);
+    serving.signal(Signal::TERM);
+    let code = serving.finish(LIMIT).unwrap().code();
+    assert!(matches!(code, Some(130 | 143)), "{code:?}");
+    assert_as_before(&before[1], &state(server.host()), "after two signals");
 }
 
 #[test]
@@ -431,6 +450,10 @@ fn what_hinders_is_said_in_one_line() {
             "[address]\npool = '11.0.0.0/24'\n",
             &["11.0.0.0/24", "11.0.0.0/16", "eth0"],
         ),
+        (
+            "[routes]\noffer = ['10.80.77.0/25']\n",
+            &["10.80.77.0/25", "pool 10.80.77.0/24", "[routes]"],
+        ),
         ("interface = 'eth0'\n", &["eth0 already", "--interface"]),
         ("interface = 'far too long a name'\n", &["interface", "15"]),
     ];
@@ -447,5 +470,25 @@ fn what_hinders_is_said_in_one_line() {
         .args(["-l", "-a", "-q"]);
     let refused = unprivileged.start().unwrap().finish(LIMIT).unwrap();
     assert_failed(&refused, 2, &["no privilege", "CAP_NET_ADMIN"]);
+    let script = "mount --make-rprivate / && mount -t tmpfs none /dev/net && exec \"$0\" -l -a -q";
+    let without = server.host().command("unshare");
+    let without = server.with_home(without).lifetime(LIMIT);
+    let without = without.args(["--mount", "sh", "-c", script]);
+    let without = without.arg(journey.tools.path("dvpn"));
+    let refused = without.start().unwrap().finish(LIMIT).unwrap();
+    assert_failed(&refused, 2, &["no /dev/net/tun", "modprobe tun"]);
+    let serving = journey.serve("");
+    let held = addresses(server).1.to_string();
+    drop(serving);
+    assert_done(&journey.run(server, &["down"]));
+    server
+        .host()
+        .ip(&format!("addr add {held}/128 dev lo nodad"))
+        .unwrap();
+    assert_failed(&serve(""), 2, &[&held, "lo", "another"]);
+    server
+        .host()
+        .ip(&format!("addr del {held}/128 dev lo"))
+        .unwrap();
     assert_as_before(&before, &state(server.host()), "after refusals");
 }

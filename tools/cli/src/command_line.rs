@@ -1,6 +1,7 @@
 //! From the words of the command line to a tool's flags, by way of the configuration file.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ErrorKind};
@@ -8,7 +9,7 @@ use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
 
 use crate::configuration::{self, Rules};
 use crate::failure::one_line;
-use crate::{Failure, Home};
+use crate::{ExitCode, Failure, Home, pages};
 
 /// A command line that was understood.
 #[derive(Debug)]
@@ -37,6 +38,19 @@ pub enum Stop {
     Text(String),
     /// The command line or the configuration is wrong.
     Failure(Failure),
+}
+
+impl Stop {
+    /// Prints the text, if that is what it is.
+    ///
+    /// # Errors
+    /// The failure, or exit code 1 if the text cannot be written.
+    pub fn put(self, stdout: &mut impl Write) -> Result<ExitCode, Failure> {
+        match self {
+            Self::Text(text) => pages::put(stdout, text.as_bytes()),
+            Self::Failure(failure) => Err(failure),
+        }
+    }
 }
 
 impl From<Failure> for Stop {

@@ -7,6 +7,7 @@
 
 mod dht;
 mod relays;
+mod service;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::logging::{self, LogFormat};
 
 pub use dht::{BootstrapArgument, DhtFlags, HostPort, NetworkName, Seed};
 pub use relays::{PathArgument, RelayFlags, TurnArgument, TurnFlags};
+pub use service::ServiceName;
 
 /// How long connecting may take when nothing else is said.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -75,6 +77,11 @@ pub struct NetworkFlags {
         help_heading = "Identity and configuration"
     )]
     pub certificate: Vec<PathBuf>,
+
+    /// Which of several listeners of one tool and identity: with -l its name, else the one to call
+    /// [default: the one without a name]
+    #[arg(long, value_name = "NAME", global = true)]
+    pub service: Option<ServiceName>,
 
     /// Neither announce this device on the local network nor look for peers there
     #[arg(
@@ -190,7 +197,8 @@ pub struct OutputFlags {
     )]
     pub log: Option<String>,
 
-    /// How to log: text, json (an object a line), or journald (to the journal of the system)
+    /// How to log: text, json (an object a line), journald (to the journal of the system), or auto
+    /// (journald in a service whose stderr is the journal, else text)
     #[arg(
         long,
         value_name = "FORMAT",
@@ -221,7 +229,8 @@ impl OutputFlags {
 }
 
 /// Shared flags that have no place in a configuration file.
-pub(crate) const NOT_CONFIGURABLE: [&str; 4] = ["configuration", "verbose", "help", "version"];
+pub(crate) const NOT_CONFIGURABLE: [&str; 5] =
+    ["configuration", "service", "verbose", "help", "version"];
 
 /// All shared flags in one command, whatever the tool at hand takes of them: the configuration
 /// file is one for all tools.

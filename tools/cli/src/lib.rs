@@ -10,7 +10,8 @@
 //! 5. whatever goes wrong is a [`Failure`]: one line and an exit code; [`Talk`] says it on stderr.
 //!
 //! With the feature `network`, `node` opens a node as the flags say and words the errors of
-//! connecting, and `policy` keeps it at what the flags and `policy.toml` allow. Nothing here writes to stdout except the pages that were asked for ([`pages`]).
+//! connecting, `services` says as what it is found, and `policy` keeps it at what the flags and
+//! `policy.toml` allow. Nothing here writes to stdout except the pages that were asked for ([`pages`]).
 
 pub mod command_line;
 mod configuration;
@@ -31,6 +32,8 @@ mod peer;
 pub mod policy;
 pub mod process;
 pub mod service;
+#[cfg(feature = "network")]
+pub mod services;
 mod shutdown;
 mod state_file;
 pub mod talk;

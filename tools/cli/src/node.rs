@@ -5,7 +5,7 @@ mod relays;
 
 use dhtnet::dht::{Bootstrap, DhtSettings, Participation};
 use dhtnet::{BuildError, ChannelError, ConnectError, ConnectStep, DeclineCode, DeclineReason};
-use dhtnet::{EndReason, Node, NodeBuilder};
+use dhtnet::{EndReason, Node, NodeBuilder, Service};
 use dhtnet_identity::policy::Policy;
 use dhtnet_identity::{DeviceId, DeviceKey};
 
@@ -56,7 +56,8 @@ impl DhtFlags {
 }
 
 impl NetworkFlags {
-    /// A node for the device with this key.
+    /// A node for the device with this key. `services` are those that it looks for; as the first it is
+    /// found if it listens ([`NetworkFlags::services`]).
     ///
     /// # Errors
     /// Exit code 1, 2 if the address of `--bind` cannot be used, 5 if a certificate or a capability
@@ -65,7 +66,7 @@ impl NetworkFlags {
         &self,
         key: DeviceKey,
         policy: Policy,
-        place: (&Home, Role),
+        place: (&Home, Role, &[Service]),
     ) -> Result<Node, Failure> {
         self.open_node_with(key, policy, place, |node| node).await
     }
@@ -78,7 +79,7 @@ impl NetworkFlags {
         &self,
         key: DeviceKey,
         policy: Policy,
-        (home, role): (&Home, Role),
+        (home, role, services): (&Home, Role, &[Service]),
         settle: impl FnOnce(NodeBuilder) -> NodeBuilder,
     ) -> Result<Node, Failure> {
         let credentials = credentials::load(&self.certificate, home, &key.id())?;
@@ -88,7 +89,10 @@ impl NetworkFlags {
             .policy(policy)
             .mdns(!self.no_mdns)
             .port_mapping(!self.no_portmap)
-            .path(self.relays.preference());
+            .path(self.relays.preference())
+            .service(services.first().cloned().unwrap_or_default())
+            .look_for(services.iter().cloned())
+            .other_services(self.other_services());
         for server in self.relays.turn.servers()? {
             node = node.turn(server);
         }
@@ -126,6 +130,14 @@ pub fn connect_failure(peer: &Peer, own: DeviceId, asked: &str, error: &ConnectE
         {
             unreachable().advise(relays[0].error.next_step())
         }
+        ConnectError::NotFound { others, .. } | ConnectError::Unreachable { others, .. }
+            if !others.is_empty() =>
+        {
+            unreachable().advise(
+                "the device is running, but not what is asked for: start that there (-l), with the \
+                 same --service if one is named",
+            )
+        }
         ConnectError::NotFound { .. } => unreachable().advise(
             "check that it is running and in the same DHT (--bootstrap, --network), or give \
                  its address: PEER@IP:PORT",
@@ -153,6 +165,14 @@ pub fn connect_failure(peer: &Peer, own: DeviceId, asked: &str, error: &ConnectE
 /// What to tell the user when a channel that was open failed.
 pub fn channel_failure(peer: &Peer, own: DeviceId, asked: &str, error: &std::io::Error) -> Failure {
     match ChannelError::from_io(error) {
+        // What was given and is taken back has no message.
+        Some(ChannelError::Declined(reason))
+            if reason.code() == DeclineCode::Policy && reason.message().is_empty() =>
+        {
+            let what = format!("{peer} ended {asked}: its policy no longer allows that");
+            Failure::new(ExitCode::Refused, what)
+                .advise(format!("ask its owner to allow {own} again"))
+        }
         Some(ChannelError::Declined(reason)) => decline_failure(peer, own, asked, reason),
         Some(ChannelError::ConnectionLost(reason)) => end_failure(peer, own, reason),
         _ => Failure::failed(format!("the channel to {peer} failed: {error}")),
@@ -268,6 +288,7 @@ mod tests {
                 ConnectError::NotFound {
                     peer: id,
                     tried: vec!["hints", "mdns"],
+                    others: Vec::new(),
                     relays: Vec::new(),
                 },
                 3,
@@ -276,9 +297,22 @@ mod tests {
                  its address: PEER@IP:PORT",
             ),
             (
+                ConnectError::NotFound {
+                    peer: id,
+                    tried: vec!["mdns"],
+                    others: vec![Service::new("dsh").unwrap(), Service::new("dvpn").unwrap()],
+                    relays: Vec::new(),
+                },
+                3,
+                "cannot reach home (HOME…): no address of the peer was found (asked: mdns); it is \
+                 there as dsh, dvpn; the device is running, but not what is asked for: start that \
+                 there (-l), with the same --service if one is named",
+            ),
+            (
                 ConnectError::Unreachable {
                     peer: id,
                     addresses: vec!["10.0.0.2:4433".parse().unwrap()],
+                    others: Vec::new(),
                     relays: Vec::new(),
                     after,
                 },
@@ -377,5 +411,10 @@ mod tests {
             1
         );
         assert_eq!(failure(ChannelError::Reset(7)), 1);
+        let cut = ChannelError::Declined(DeclineReason::from(DeclineCode::Policy));
+        let cut = channel_failure(&peer(), own(), "h:22", &std::io::Error::from(cut));
+        let line = "home (HOME…) ended h:22: its policy no longer allows that; \
+                    ask its owner to allow OWN again";
+        assert_eq!(worded(&cut), (4, line.to_owned()));
     }
 }

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use clap::{Command, Subcommand};
 use clap_complete::Shell;
 
+use crate::{ExitCode, Failure};
+
 /// Names that are subcommands of the tools and so make poor names for contacts.
 pub const RESERVED_NAMES: [&str; 4] = ["completions", "man", "help", "ping"];
 
@@ -27,6 +29,17 @@ pub enum Pages {
 }
 
 impl Pages {
+    /// Prints what was asked for about `command`, which is all that there is to do.
+    ///
+    /// # Errors
+    /// Exit code 1 if it cannot be written.
+    pub fn put(&self, command: Command, stdout: &mut impl Write) -> Result<ExitCode, Failure> {
+        let mut text = Vec::new();
+        self.print(command, &mut text)
+            .map_err(|error| Failure::failed(format!("cannot write the pages: {error}")))?;
+        put(stdout, &text)
+    }
+
     /// Prints what was asked for about `command`.
     ///
     /// # Errors
@@ -48,6 +61,17 @@ impl Pages {
         }
         stdout.write_all(&text)
     }
+}
+
+/// Writes a text that was asked for to stdout, which is all that there is to do.
+///
+/// # Errors
+/// Exit code 1 if it cannot be written.
+pub fn put(stdout: &mut impl Write, text: &[u8]) -> Result<ExitCode, Failure> {
+    stdout
+        .write_all(text)
+        .map(|()| ExitCode::Done)
+        .map_err(|error| Failure::failed(format!("cannot write to stdout: {error}")))
 }
 
 #[cfg(test)]

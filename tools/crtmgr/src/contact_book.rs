@@ -1,5 +1,8 @@
 //! `crtmgr peer`: the contact book.
 
+use std::fs::File;
+use std::io;
+
 use dhtnet_cli::failure::chain;
 use dhtnet_cli::own_identity::load_contacts;
 use dhtnet_cli::pages::RESERVED_NAMES;
@@ -13,6 +16,14 @@ use crate::flags::PeerCommand;
 
 /// Runs one command on the book of `home`.
 pub(crate) fn run(command: &PeerCommand, home: &Home, talk: &Talk) -> Result<Answer, Failure> {
+    let _lock = match command {
+        PeerCommand::List => None,
+        PeerCommand::Add { name: new, .. } | PeerCommand::Rename { to: new, .. } => {
+            refuse_reserved(new)?;
+            Some(lock(home)?)
+        }
+        PeerCommand::Rm { .. } => Some(lock(home)?),
+    };
     let mut contacts = load_contacts(home)?;
     match command {
         PeerCommand::List => Ok(list(&contacts, talk)),
@@ -31,7 +42,6 @@ pub(crate) fn run(command: &PeerCommand, home: &Home, talk: &Talk) -> Result<Ans
             Ok(changed(name, &address))
         }
         PeerCommand::Rename { from, to } => {
-            refuse_reserved(to)?;
             contacts
                 .rename(from, to.clone())
                 .map_err(|error| Failure::usage(error.to_string()))?;
@@ -41,6 +51,21 @@ pub(crate) fn run(command: &PeerCommand, home: &Home, talk: &Talk) -> Result<Ans
             Ok(Answer::change(json))
         }
     }
+}
+
+/// Keeps other commands from changing the book until it is dropped: of two contacts that are added at
+/// the same moment none may be lost.
+pub(crate) fn lock(home: &Home) -> Result<File, Failure> {
+    home.prepare()?;
+    let folder = home.config();
+    let locked = || {
+        let folder = File::open(folder)?;
+        folder.lock()?;
+        Ok(folder)
+    };
+    locked().map_err(|error: io::Error| {
+        Failure::failed(format!("cannot lock {}: {error}", folder.display()))
+    })
 }
 
 /// Puts a contact into the book; the same contact again is no error.

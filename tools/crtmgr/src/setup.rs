@@ -127,12 +127,12 @@ fn server(
     keep(&clients, desk)?;
     let names: Vec<String> = clients.iter().map(|one| one.name.to_string()).collect();
     let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
-    let served = configuration::write(&names, &targets, desk)?;
-    if clients.is_empty() {
+    let written = configuration::write(&names, &targets, desk)?;
+    if !written.admits {
         desk.talk
             .note("nobody may connect yet; run this again with the id of a client");
     }
-    let command = match served {
+    let command = match written.served {
         Served::Configured => "dnc -l".to_owned(),
         Served::ToBeNamed => listening_command(&targets),
     };
@@ -171,6 +171,7 @@ fn introduction(own: &DeviceId) -> String {
 
 /// Adds contacts: all of them, or none.
 fn keep(named: &[Named], desk: &Desk<'_>) -> Result<(), Failure> {
+    let _lock = contact_book::lock(desk.home)?;
     let mut contacts = load_contacts(desk.home)?;
     for one in named {
         contact_book::add(&mut contacts, &one.name, &one.address)?;

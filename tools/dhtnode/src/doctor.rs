@@ -7,7 +7,7 @@ use dhtnet::dht::Bootstrap;
 use dhtnet::doctor::{Detail, Examination, Finding, Report, Status};
 use dhtnet_cli::flags::Seed;
 use dhtnet_cli::own_identity::load_contacts;
-use dhtnet_cli::{Failure, Talk};
+use dhtnet_cli::{Failure, Talk, services};
 use serde_json::{Value, json};
 
 use crate::blocklist;
@@ -72,6 +72,7 @@ fn examination(
         .bind(dht.bind)
         .bootstrap(bootstrap)
         .contacts(contacts.collect::<Vec<_>>())
+        .services(services::all())
         .home(home);
     if how.remote.is_none() {
         let state = match &dht.network {
@@ -88,7 +89,7 @@ fn examination(
     if let Some(path) = &entry.blocklist {
         examination = examination.blocklist(blocklist::load(path, talk)?);
     }
-    if let Some(server) = &flags.stun {
+    for server in &flags.stun {
         examination = examination.stun(server.as_str());
     }
     for server in flags.turn.servers()? {

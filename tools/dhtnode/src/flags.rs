@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
+use dhtnet::Service;
 use dhtnet_cli::flags::{DhtFlags, HomeFlags, HostPort, OutputFlags, TurnFlags};
 use dhtnet_cli::pages::Pages;
 use dhtnet_identity::PeerArgument;
@@ -263,9 +264,15 @@ pub(crate) enum Verb {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = DOCTOR_HELP)]
 pub(crate) struct DoctorFlags {
-    /// STUN server to ask; one with two addresses (RFC 5780) tells the filtering too [default: none]
-    #[arg(long, value_name = "HOST:PORT", env = "DHTNET_STUN")]
-    pub(crate) stun: Option<HostPort>,
+    /// STUN server to ask, repeatable: two tell what the NAT's ports depend on, one with two
+    /// addresses (RFC 5780) the filtering too [default: none]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "DHTNET_STUN",
+        value_delimiter = ' '
+    )]
+    pub(crate) stun: Vec<HostPort>,
 
     #[command(flatten)]
     pub(crate) turn: TurnFlags,
@@ -295,6 +302,11 @@ pub(crate) struct GetFlags {
         hide_default_value = true
     )]
     pub(crate) salt: String,
+
+    /// With --of a device id: where the device says that this service of it is: dnc (targets), dnc.pipe,
+    /// dsh, dvpn, each with /NAME behind it if it has a name
+    #[arg(long, value_name = "SERVICE", requires = "of", conflicts_with = "salt")]
+    pub(crate) service: Option<Service>,
 
     /// Print the sequence number before the value
     #[arg(long)]

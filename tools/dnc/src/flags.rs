@@ -1,13 +1,12 @@
 //! The command line of `dnc`.
 
-use std::net::SocketAddr;
 use std::num::NonZeroU16;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Parser, Subcommand};
 use dhtnet_cli::flags::{HomeFlags, NetworkFlags, OutputFlags, PolicyFlags};
 use dhtnet_cli::pages::Pages;
-use dhtnet_forward::forward_spec::{Forward, parse_listen_address};
+use dhtnet_forward::flags::ForwardFlags;
 use dhtnet_identity::PeerArgument;
 use dhtnet_identity::target::{Target, TargetPattern};
 
@@ -73,26 +72,8 @@ pub(crate) struct Flags {
     #[arg(short = 'k', long)]
     pub(crate) keep_open: bool,
 
-    /// Lead a local port to a target behind the peer; repeatable. BIND is 127.0.0.1 unless given
-    /// (* = all addresses); PORT 0 is chosen and told; unix:/PATH on either side
-    #[arg(short = 'L', long = "forward", value_name = "[BIND:]PORT:HOST:PORT")]
-    pub(crate) forwards: Vec<Forward>,
-
-    /// Lead a port of the peer to a target on this side; repeatable. The peer must allow it
-    /// (--allow-bind there)
-    #[arg(short = 'R', long = "reverse", value_name = "[BIND:]PORT:HOST:PORT")]
-    pub(crate) reverse: Vec<Forward>,
-
-    // The help is apart: rustdoc takes its brackets for a link.
-    #[arg(
-        help = "Be a SOCKS5 server on this port, for targets behind the peer; names are looked up \
-                there; repeatable",
-        short = 'D',
-        long = "socks",
-        value_name = "[BIND:]PORT",
-        value_parser = parse_listen_address
-    )]
-    pub(crate) socks: Vec<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) forwards: ForwardFlags,
 
     /// -L and -R carry UDP; with udp:HOST:PORT as its target a single one does
     #[arg(short = 'u', long)]

@@ -26,7 +26,6 @@ mod progress;
 mod serve;
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::sync::Arc;
 
 use clap::parser::ValueSource;
@@ -71,46 +70,26 @@ pub async fn run(words: Vec<OsString>, io: Io, shutdown: Shutdown) -> ExitCode {
         mut stdout,
         stderr,
     } = io;
-    let talk = Talk::new(TOOL, stderr);
-    let stopped = match parse(&words) {
-        Ok(parsed) => match parsed.flags.command.clone() {
+    let mut talk = Talk::new(TOOL, stderr);
+    let ended = match parse(&words) {
+        Ok(parsed) => match &parsed.flags.command {
+            Some(Command::Pages(pages)) => pages.put(Flags::command(), &mut stdout),
             None | Some(Command::Ping(_)) => {
                 let io = Io {
                     stdin,
                     stdout,
                     stderr: Box::new(std::io::sink()),
                 };
-                let talk = talk.with_verbosity(parsed.flags.output.verbosity());
-                return start(&parsed, io, &talk, shutdown)
-                    .await
-                    .unwrap_or_else(|failure| {
-                        talk.error(&failure);
-                        failure.code()
-                    });
-            }
-            Some(Command::Pages(pages)) => {
-                let mut text = Vec::new();
-                pages
-                    .print(Flags::command(), &mut text)
-                    .map(|()| text)
-                    .map_err(|error| Failure::failed(format!("cannot write the pages: {error}")))
+                talk = talk.with_verbosity(parsed.flags.output.verbosity());
+                start(&parsed, io, &talk, shutdown).await
             }
         },
-        Err(Stop::Text(text)) => Ok(text.into_bytes()),
-        Err(Stop::Failure(failure)) => Err(failure),
+        Err(stop) => stop.put(&mut stdout),
     };
-    let printed = stopped.and_then(|text| {
-        stdout
-            .write_all(&text)
-            .map_err(|error| Failure::failed(format!("cannot write to stdout: {error}")))
-    });
-    match printed {
-        Ok(()) => ExitCode::Done,
-        Err(failure) => {
-            talk.error(&failure);
-            failure.code()
-        }
-    }
+    ended.unwrap_or_else(|failure| {
+        talk.error(&failure);
+        failure.code()
+    })
 }
 
 fn parse(words: &[OsString]) -> Result<command_line::Parsed<Flags>, Stop> {
@@ -143,7 +122,12 @@ async fn start(
         }
         false => (caller_policy(&plan, &contacts)?, None),
     };
-    let node = flags.network.open_node(key, policy, (home, plan.role()));
+    let services = flags.network.services(plan.services());
+    let (own, place) = (key.id(), (home, plan.role()));
+    let claim = flags.network.claim(services.first(), &own, place);
+    let _claim = claim.await?;
+    let place = (home, plan.role(), services.as_slice());
+    let node = flags.network.open_node(key, policy, place);
     let session = Arc::new(Session {
         node: node.await?,
         contacts,
@@ -151,6 +135,7 @@ async fn start(
         connect_limit: flags.network.connect_limit(),
         report,
         names: NAMES,
+        service: flags.network.service.clone(),
     });
     let watches = (
         live.map(|live| live.watch(&session.node, talk)),

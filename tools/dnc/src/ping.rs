@@ -36,7 +36,7 @@ const MAX_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 /// The flags of `dnc ping`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct PingFlags {
-    /// The peer to ping; any `dnc -l` that lets this device in answers
+    /// The peer to ping; any tool that listens there and lets this device in answers
     #[arg(value_name = "PEER")]
     pub(crate) peer: PeerArgument,
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use dhtnet_cli::Failure;
 use dhtnet_cli::node::Role;
+use dhtnet_cli::{Failure, services};
+use dhtnet_forward::flags::Carried;
 use dhtnet_forward::forward::{Forwards, Persistence};
-use dhtnet_forward::forward_spec::Forward;
 use dhtnet_forward::serve::Offered;
 use dhtnet_identity::PeerArgument;
 use dhtnet_identity::target::Target;
@@ -52,6 +52,17 @@ impl Plan {
             _ => Role::Caller,
         }
     }
+
+    /// What this is found as when it listens, and what it looks for when it calls: a pipe and targets
+    /// may be there at the same time. To see whether a peer is there, anything of it will do.
+    pub(crate) fn services(&self) -> &'static [&'static str] {
+        match self {
+            Self::Listen { .. } | Self::Connect { target: None, .. } => &[services::DNC_PIPE],
+            Self::Probe { target: None, .. } => &[services::DNC, services::DNC_PIPE],
+            Self::Ping(_) => &services::ALL,
+            _ => &[services::DNC],
+        }
+    }
 }
 
 /// Which flags stood on the command line itself, so that they must make sense there; the same
@@ -95,7 +106,7 @@ fn plan_ping(flags: &Flags, ping: &PingFlags, typed: Typed) -> Result<Plan, Fail
         (flags.no_stdio, "-N"),
         (flags.probe, "-z"),
         (flags.host.is_some() || flags.port.is_some(), "-i and -P"),
-        (has_forwards(flags), "-L, -R and -D"),
+        (!flags.forwards.is_empty(), "-L, -R and -D"),
         (flags.retry, "--retry"),
         (typed.policy, "--allow, --allow-ca and -a"),
         (typed.allow_target, "--allow-target"),
@@ -119,7 +130,7 @@ fn plan_listener(flags: &Flags, typed: Typed) -> Result<Plan, Failure> {
     let client_flags = [
         (flags.peer.is_some(), "a PEER"),
         (flags.host.is_some() || flags.port.is_some(), "-i and -P"),
-        (has_forwards(flags), "-L, -R and -D"),
+        (!flags.forwards.is_empty(), "-L, -R and -D"),
         (flags.probe, "-z"),
         (flags.retry, "--retry"),
         (flags.udp, "-u"),
@@ -179,7 +190,7 @@ fn plan_client(flags: &Flags, typed: Typed) -> Result<Plan, Failure> {
     } else {
         Persistence::Once
     };
-    if !has_forwards(flags) {
+    if flags.forwards.is_empty() {
         return match (flags.probe, flags.no_stdio, flags.udp) {
             (_, _, true) => Err(Failure::usage("-u needs -L or -R")),
             (true, ..) if flags.retry => Err(Failure::usage("--retry does not go with -z")
@@ -203,31 +214,15 @@ fn plan_client(flags: &Flags, typed: Typed) -> Result<Plan, Failure> {
             "-L, -R and -D do not go with {other}"
         )));
     }
+    let carried = if flags.udp {
+        Carried::Datagrams
+    } else {
+        Carried::AsNamed
+    };
     Ok(Plan::Forward {
         peer,
-        forwards: forwards(flags)?,
+        forwards: flags.forwards.wanted(carried)?,
         persistence,
-    })
-}
-
-fn has_forwards(flags: &Flags) -> bool {
-    !(flags.forwards.is_empty() && flags.reverse.is_empty() && flags.socks.is_empty())
-}
-
-/// What is forwarded, over UDP where that is wanted.
-fn forwards(flags: &Flags) -> Result<Forwards, Failure> {
-    let over = |forwards: &[Forward]| -> Result<Vec<Forward>, Failure> {
-        let all = forwards.iter().map(|forward| match flags.udp {
-            true => forward.over_udp(),
-            false => Ok(forward.clone()),
-        });
-        all.collect::<Result<_, _>>()
-            .map_err(|error| Failure::usage(format!("-u: {error}")))
-    };
-    Ok(Forwards {
-        local: over(&flags.forwards)?,
-        reverse: over(&flags.reverse)?,
-        socks: flags.socks.clone(),
     })
 }
 
@@ -289,6 +284,25 @@ mod tests {
 
     fn home() -> PeerArgument {
         "home".parse().unwrap()
+    }
+
+    #[test]
+    fn each_plan_is_found_as_or_looks_for_what_does_its_work() {
+        for (words, services) in [
+            ("-l", &["dnc.pipe"][..]),
+            ("-l -k --pipe", &["dnc.pipe"]),
+            ("-l --allow-target h:1", &["dnc"]),
+            ("-l -N", &["dnc"]),
+            ("home", &["dnc.pipe"]),
+            ("home h:1", &["dnc"]),
+            ("-L 1:h:1 home", &["dnc"]),
+            ("-R 1:h:1 home", &["dnc"]),
+            ("-z home h:1", &["dnc"]),
+            ("-z home", &["dnc", "dnc.pipe"]),
+            ("ping home", &["dnc", "dsh", "dvpn", "dnc.pipe"]),
+        ] {
+            assert_eq!(planned(words).unwrap().services(), services, "{words}");
+        }
     }
 
     #[test]

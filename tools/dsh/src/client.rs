@@ -18,14 +18,16 @@ use dhtnet_forward::forward::{Forwards, Persistence, forward};
 use dhtnet_forward::join::Ending;
 use dhtnet_forward::{Session, paths};
 use dhtnet_identity::PeerArgument;
+use dhtnet_shell_wire::request::{
+    CONTROL_CHANNEL, MAX_TERM, Request, RequestError, Size, Terminal,
+};
 
 use self::raw::LocalTerminal;
 use self::streams::Link;
 use crate::environment::to_send;
 use crate::plan::{InputWish, Job, TerminalWish};
 use crate::session::client::Comeback;
-use crate::wire::{CONTROL_CHANNEL, Request, RequestError, Size, Terminal, modes};
-use crate::{Status, signals};
+use crate::{Status, modes, signals};
 
 /// The kind of a terminal that has none.
 const DUMB: &str = "dumb";
@@ -133,6 +135,7 @@ async fn run(
     session.tell_path(peer, channel.connection().as_ref(), begun.elapsed());
     let watching = watches(session, is_interactive);
     let terminal = local.filter(|_| is_interactive);
+    let has_screen = terminal.is_some();
     if let Some(terminal) = &terminal {
         terminal
             .make_raw()
@@ -150,6 +153,10 @@ async fn run(
         never = watching => match never {},
     };
     raw::restore();
+    // What ends by itself ends its line, too.
+    if has_screen && !matches!(ended, Ok(End::Exited(_))) {
+        raw::end_line();
+    }
     let ended = ended.map_err(|error| failure(session, peer, job, &error))?;
     status(session, peer, is_interactive, &ended)
 }
@@ -193,7 +200,7 @@ pub(crate) fn request(
 /// A terminal as the local one; a plain one without it.
 fn terminal(local: Option<&LocalTerminal>) -> Terminal {
     let term = std::env::var("TERM").ok().filter(|term| {
-        !term.is_empty() && term.len() <= 64 && term.chars().all(|c| c.is_ascii_graphic())
+        !term.is_empty() && term.len() <= MAX_TERM && term.chars().all(|c| c.is_ascii_graphic())
     });
     Terminal {
         term: term.unwrap_or_else(|| DUMB.to_owned()),
@@ -217,8 +224,12 @@ pub(crate) fn what(job: &Job) -> &str {
 fn failure(session: &Session, peer: &Peer, job: &Job, error: &io::Error) -> Failure {
     let own = session.node.id();
     match ChannelError::from_io(error) {
-        Some(ChannelError::Declined(reason)) => declined(session, peer, job, reason),
-        Some(ChannelError::ConnectionLost(_)) => channel_failure(peer, own, what(job), error),
+        Some(ChannelError::Declined(reason)) if reason.code() == DeclineCode::TargetFailed => {
+            declined(session, peer, job, reason)
+        }
+        Some(ChannelError::Declined(_) | ChannelError::ConnectionLost(_)) => {
+            channel_failure(peer, own, what(job), error)
+        }
         Some(ChannelError::Reset(_) | ChannelError::Stopped(_) | ChannelError::Closed) => {
             Failure::failed(format!("{peer} ended the session")).advise("see the messages there")
         }

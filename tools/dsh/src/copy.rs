@@ -6,7 +6,6 @@
 pub(crate) mod flags;
 mod place;
 mod progress;
-pub(crate) mod request;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -21,12 +20,10 @@ use dhtnet_cli::{ExitCode, Failure, Peer, Shutdown};
 use dhtnet_copy::{CopyError, FromCopy, Options, Outcome, Pull, Push, Summary, ToCopy};
 use dhtnet_forward::Session;
 use dhtnet_forward::join::{Ending, JoinError, Sink, Source, join};
+use dhtnet_shell_wire::copy::{COPY_CHANNEL, encode};
 
 use self::place::Remote;
 use self::progress::Progress;
-
-/// The channel of a copy, and the action that the policy is asked about.
-pub(crate) const COPY_CHANNEL: &str = "dsh.cp";
 
 /// A copy that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,7 +104,7 @@ async fn carry(
     progress: &Progress,
 ) -> Result<Summary, Failure> {
     let asked = ChannelRequest::stream(COPY_CHANNEL)
-        .metadata(request::encode(user))
+        .metadata(encode(user))
         .priority(Priority::Bulk);
     let options = ConnectOptions::default().timeout(session.connect_limit);
     let begun = Instant::now();

@@ -4,9 +4,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 
 use dhtnet_identity::{DeviceId, PeerArgument};
-
-/// Longest name of a user, in bytes: what Linux tools make at most (`LOGIN_NAME_MAX` is 256).
-pub(crate) const MAX_USER: usize = 255;
+use dhtnet_shell_wire::user::is_user_name;
 
 /// Whom to connect to, and who to be there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,15 +39,6 @@ impl FromStr for Destination {
 fn is_place(text: &str) -> bool {
     let first = text.split(',').next();
     first.is_some_and(|first| first.parse::<SocketAddr>().is_ok())
-}
-
-/// Whether a system could have a user of this name.
-pub(crate) fn is_user_name(name: &str) -> bool {
-    let is_plain = |c: char| !c.is_control() && !c.is_whitespace() && !":/,@".contains(c);
-    !name.is_empty()
-        && name.len() <= MAX_USER
-        && !name.starts_with('-')
-        && name.chars().all(is_plain)
 }
 
 #[cfg(test)]

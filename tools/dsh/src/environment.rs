@@ -3,8 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Variables of one request; more than any terminal needs, and they fit the request.
-pub(crate) const MAX_VARIABLES: usize = 64;
+use dhtnet_shell_wire::request::MAX_VARIABLES;
 
 /// What a client sends without being told: how its terminal's user reads and writes.
 const SENT: [&str; 2] = ["LANG", "LC_*"];

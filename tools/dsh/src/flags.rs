@@ -1,21 +1,20 @@
 //! The command line of `dsh`.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use dhtnet_cli::flags::{HomeFlags, NetworkFlags, OutputFlags, PolicyFlags};
 use dhtnet_cli::pages::Pages;
-use dhtnet_forward::forward_spec::{Forward, parse_listen_address};
+use dhtnet_forward::flags::ForwardFlags;
 use dhtnet_identity::policy::Permission;
+use dhtnet_shell_wire::session::name::SessionName;
 use dhtnet_terminal::Prediction;
 
 use crate::client::escape::EscapeCharacter;
 use crate::copy::flags::CopyFlags;
 use crate::destination::Destination;
 use crate::environment::{NamePattern, Variable};
-use crate::session::name::SessionName;
 
 /// Those of dsh's own flags that the table [dsh] of the configuration file may hold.
 pub(crate) const CONFIGURABLE: [&str; 8] = [
@@ -37,6 +36,7 @@ const USAGE: &str = "dsh [OPTIONS] [USER@]PEER [COMMAND]...
 const AFTER_HELP: &str = "\
 Examples:
   dsh -l --allow PEER                    let this peer in; prints the command to run there
+  dsh -l --allow PEER --user alice       the same as root: the peer is alice here
   dsh PEER                               a terminal on the peer
   dsh PEER uname -a                      run a command; its exit status is that of dsh
   dsh alice@PEER                         as this user, where the peer's policy allows it
@@ -164,25 +164,8 @@ pub(crate) struct Flags {
     )]
     pub(crate) environment: Vec<Variable>,
 
-    /// Lead a local port to a target behind the peer; repeatable. BIND is 127.0.0.1 unless given
-    /// (* = all addresses); PORT 0 is chosen and told; unix:/PATH on either side; udp:HOST:PORT
-    #[arg(short = 'L', long = "forward", value_name = "[BIND:]PORT:HOST:PORT")]
-    pub(crate) forwards: Vec<Forward>,
-
-    /// Lead a port of the peer to a target on this side; repeatable
-    #[arg(short = 'R', long = "reverse", value_name = "[BIND:]PORT:HOST:PORT")]
-    pub(crate) reverse: Vec<Forward>,
-
-    // The help is apart: rustdoc takes its brackets for a link.
-    #[arg(
-        help = "Be a SOCKS5 server on this port, for targets behind the peer; names are looked up \
-                there; repeatable",
-        short = 'D',
-        long = "socks",
-        value_name = "[BIND:]PORT",
-        value_parser = parse_listen_address
-    )]
-    pub(crate) socks: Vec<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) forwards: ForwardFlags,
 
     #[command(flatten)]
     pub(crate) policy: PolicyFlags,
@@ -199,7 +182,8 @@ pub(crate) struct Flags {
     )]
     pub(crate) allow_command: Vec<Permission>,
 
-    /// With -l, as root: the user that the peers of --allow are [default: root]
+    /// With -l, as root: the user that the peers of --allow, --allow-ca and -a are; root only if it is
+    /// named here [default: the one that policy.toml names with dsh.user]
     #[arg(
         long,
         value_name = "NAME",

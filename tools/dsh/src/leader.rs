@@ -41,8 +41,6 @@ pub(crate) struct Orders {
     pub(crate) switch: bool,
     /// Open files at once, as it was before the server raised it for itself.
     pub(crate) open_files: Option<u64>,
-    /// For the shell; a login shell if there is none.
-    pub(crate) command: Option<String>,
     /// No shell: files are copied over the standard streams.
     pub(crate) copy: bool,
 }
@@ -51,14 +49,17 @@ pub(crate) struct Orders {
 pub(crate) fn become_if_asked() {
     let mut words = std::env::args_os().skip(1);
     match words.next() {
-        Some(word) if word == SESSION_WORD => std::process::exit(begin(words.next())),
+        Some(word) if word == SESSION_WORD => {
+            std::process::exit(begin(words.next(), words.next()));
+        }
         Some(word) if word == warden::WARDEN_WORD => std::process::exit(warden::watch()),
         _ => {}
     }
 }
 
-/// Returns only if it failed, with the exit status.
-fn begin(orders: Option<OsString>) -> i32 {
+/// Returns only if it failed, with the exit status. Behind the orders stands the command for the
+/// shell, as it is: as a part of them it could grow beyond what one word may have.
+fn begin(orders: Option<OsString>, command: Option<OsString>) -> i32 {
     let orders = orders.and_then(|orders| orders.into_string().ok());
     let orders: Option<Orders> = orders.and_then(|orders| serde_json::from_str(&orders).ok());
     let Some(orders) = orders else {
@@ -75,7 +76,7 @@ fn begin(orders: Option<OsString>) -> i32 {
     if orders.copy {
         return copying::serve();
     }
-    let error = shell(&orders).exec();
+    let error = shell(&orders, command).exec();
     let shell = orders.account.shell.display();
     tell(&format!("cannot start {shell}: {error}"));
     match error.kind() {
@@ -145,11 +146,12 @@ fn limit_files(soft: Option<u64>) {
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
-fn shell(orders: &Orders) -> Command {
+/// A login shell if there is no command.
+fn shell(orders: &Orders, command: Option<OsString>) -> Command {
     let path = &orders.account.shell;
     let name = Path::new(path.file_name().unwrap_or(path.as_os_str()));
     let mut shell = Command::new(path);
-    match &orders.command {
+    match command {
         Some(command) => shell.arg0(name).arg("-c").arg(command),
         None => shell.arg0(PathBuf::from(format!("-{}", name.display()))),
     };

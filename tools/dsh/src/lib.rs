@@ -22,13 +22,14 @@ mod copy;
 mod destination;
 mod environment;
 mod flags;
+mod frames;
 mod leader;
+mod modes;
 mod plan;
 mod server;
 mod session;
 mod signals;
 mod warden;
-mod wire;
 mod words;
 
 use std::ffi::OsString;
@@ -37,23 +38,23 @@ use std::sync::Arc;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory};
-use dhtnet_cli::command_line::{self, Parsed, Stop};
+use dhtnet_cli::command_line::{self, Parsed};
 use dhtnet_cli::own_identity::{load_contacts, resolve_peer};
 use dhtnet_cli::policy::{LivePolicy, Place};
-use dhtnet_cli::{ExitCode, Failure, Home, Io, Shutdown, Talk};
+use dhtnet_cli::{ExitCode, Failure, Home, Io, Shutdown, Talk, services};
 use dhtnet_forward::report::Report;
 use dhtnet_forward::{Names, Session};
 use dhtnet_identity::policy::{Grant, Permission, Policy, Subject};
 use dhtnet_identity::{Contacts, PeerArgument};
+use dhtnet_shell_wire::copy::COPY_CHANNEL;
+use dhtnet_shell_wire::request::CONTROL_CHANNEL;
 
 use crate::account::Account;
 use crate::client::raw::RawAware;
-use crate::copy::COPY_CHANNEL;
 use crate::flags::{CONFIGURABLE, Command, Flags};
 use crate::plan::{Offered, Plan, Typed, plan};
 use crate::server::{COMMAND_ACTION, SHELL_ACTION, USER_ACTION};
 use crate::session::list::Form;
-use crate::wire::CONTROL_CHANNEL;
 
 const TOOL: &str = "dsh";
 
@@ -104,47 +105,30 @@ pub async fn run(words: Vec<OsString>, io: Io, shutdown: Shutdown) -> Status {
         mut stdout,
         stderr,
     } = io;
-    let talk = Talk::new(TOOL, Box::new(RawAware(stderr)));
+    let mut talk = Talk::new(TOOL, Box::new(RawAware(stderr)));
     let words = words::prepare(&Flags::command(), &words);
-    let stopped = match command_line::parse::<Flags>(TOOL, &words, &CONFIGURABLE) {
-        Ok(parsed) => match parsed.flags.subcommand.clone() {
+    let ended = match command_line::parse::<Flags>(TOOL, &words, &CONFIGURABLE) {
+        Ok(parsed) => match &parsed.flags.subcommand {
+            Some(Command::Pages(pages)) => {
+                let put = pages.put(Flags::command(), &mut stdout);
+                put.map(Status::from)
+            }
             None | Some(Command::Cp(_)) => {
                 let io = Io {
                     stdin,
                     stdout,
                     stderr: Box::new(std::io::sink()),
                 };
-                let talk = talk.with_verbosity(parsed.flags.output.verbosity());
-                return start(&parsed, io, &talk, shutdown)
-                    .await
-                    .unwrap_or_else(|failure| {
-                        talk.error(&failure);
-                        failure.code().into()
-                    });
-            }
-            Some(Command::Pages(pages)) => {
-                let mut text = Vec::new();
-                pages
-                    .print(Flags::command(), &mut text)
-                    .map(|()| text)
-                    .map_err(|error| Failure::failed(format!("cannot write the pages: {error}")))
+                talk = talk.with_verbosity(parsed.flags.output.verbosity());
+                start(&parsed, io, &talk, shutdown).await
             }
         },
-        Err(Stop::Text(text)) => Ok(text.into_bytes()),
-        Err(Stop::Failure(failure)) => Err(failure),
+        Err(stop) => stop.put(&mut stdout).map(Status::from),
     };
-    let printed = stopped.and_then(|text| {
-        stdout
-            .write_all(&text)
-            .map_err(|error| Failure::failed(format!("cannot write to stdout: {error}")))
-    });
-    match printed {
-        Ok(()) => ExitCode::Done.into(),
-        Err(failure) => {
-            talk.error(&failure);
-            failure.code().into()
-        }
-    }
+    ended.unwrap_or_else(|failure| {
+        talk.error(&failure);
+        failure.code().into()
+    })
 }
 
 /// Opens what the plan needs, carries it out, and closes everything.
@@ -161,6 +145,7 @@ async fn start(
     let contacts = load_contacts(home)?;
     if matches!(plan, Plan::Serve(_)) {
         flags.policy.demand_somebody(home)?;
+        demand_user(flags, home)?;
     }
     let key = flags.home.load_or_create_key(home, talk)?;
     let (policy, live) = match &plan {
@@ -171,7 +156,12 @@ async fn start(
         }
         plan => (client_policy(plan, &contacts)?, None),
     };
-    let node = flags.network.open_node(key, policy, (home, plan.role()));
+    let services = flags.network.services(&[services::DSH]);
+    let (own, place) = (key.id(), (home, plan.role()));
+    let claim = flags.network.claim(services.first(), &own, place);
+    let _claim = claim.await?;
+    let place = (home, plan.role(), services.as_slice());
+    let node = flags.network.open_node(key, policy, place);
     let session = Arc::new(Session {
         node: node.await?,
         contacts,
@@ -179,6 +169,7 @@ async fn start(
         connect_limit: flags.network.connect_limit(),
         report: Report::default(),
         names: NAMES,
+        service: flags.network.service.clone(),
     });
     let watches = (
         live.map(|live| live.watch(&session.node, talk)),
@@ -237,6 +228,21 @@ async fn list_sessions(
     Ok(ExitCode::Done.into())
 }
 
+/// Nobody becomes root because nobody thought of it: a server that is root has to be told which user
+/// the peers of its flags are, unless there is a policy that can map them.
+fn demand_user(flags: &Flags, home: &Home) -> Result<(), Failure> {
+    let has_policy = home.policy_file().symlink_metadata().is_ok();
+    if flags.user.is_some() || has_policy || !Account::own().is_root() {
+        return Ok(());
+    }
+    Err(
+        Failure::usage("it runs as root, and no user is named for those who come").advise(
+            "name the user with --user NAME (--user root makes them root), or map peers to users in \
+             policy.toml with dsh.user NAME",
+        ),
+    )
+}
+
 /// The policy of a server: what it offers for whom the flags name, and policy.toml.
 fn server_policy(
     flags: &Flags,
@@ -249,8 +255,10 @@ fn server_policy(
     // The command to paste comes first.
     talk.hold();
     if flags.policy.anonymous {
-        let user = offered.user.as_deref().unwrap_or(&own.name);
-        talk.warn(format_args!("anyone may connect (-a), and be {user}"));
+        match user_of_flags(offered, &own) {
+            Some(user) => talk.warn(format_args!("anyone may connect (-a), and be {user}")),
+            None => talk.warn("anyone may connect (-a)"),
+        }
     }
     if let Some(complaint) = live.complaint() {
         talk.warn(complaint);
@@ -282,7 +290,9 @@ fn grants(offered: &Offered, own: &Account) -> Result<Vec<Grant>, Failure> {
     } else {
         vec![Grant::of(offered.commands.clone())]
     };
-    let user = offered.user.as_deref().unwrap_or(&own.name);
+    let Some(user) = user_of_flags(offered, own) else {
+        return Ok(grants);
+    };
     if user != own.name && !own.is_root() {
         return Err(Failure::usage(format!(
             "--user {user}: only root can become another user"
@@ -293,6 +303,12 @@ fn grants(offered: &Offered, own: &Account) -> Result<Vec<Grant>, Failure> {
         permission.map_err(|error| Failure::usage(format!("--user {user}: {error}")))?;
     grants.push(Grant::of(vec![permission]));
     Ok(grants)
+}
+
+/// The user that the peers of the flags are; `None` if that is left to policy.toml.
+fn user_of_flags<'a>(offered: &'a Offered, own: &'a Account) -> Option<&'a str> {
+    let own = (!own.is_root()).then_some(own.name.as_str());
+    offered.user.as_deref().or(own)
 }
 
 fn typed(matches: &ArgMatches) -> Typed {

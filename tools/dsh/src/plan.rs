@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use dhtnet_cli::Failure;
 use dhtnet_cli::node::Role;
+use dhtnet_forward::flags::Carried;
 use dhtnet_forward::forward::Forwards;
 use dhtnet_identity::PeerArgument;
 use dhtnet_identity::policy::Permission;
+use dhtnet_shell_wire::session::attach::Part;
 
 use crate::client::escape::EscapeCharacter;
 use crate::copy::Wanted;
@@ -15,7 +17,6 @@ use crate::environment::{NamePattern, Variable};
 use crate::flags::{Command, Flags};
 use crate::session::client::{Comeback, Named};
 use crate::session::list::Form;
-use crate::session::request::Part;
 
 /// What dsh is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,7 +127,7 @@ fn plan_server(flags: &Flags, typed: Typed) -> Result<Plan, Failure> {
         (flags.no_stdin, "-n"),
         (typed.escape, "-e"),
         (typed.environment, "--env"),
-        (has_forwards(flags), "-L, -R and -D"),
+        (!flags.forwards.is_empty(), "-L, -R and -D"),
         (flags.session.is_some(), "-S"),
         (flags.list, "--list"),
     ];
@@ -169,16 +170,12 @@ fn plan_client(flags: &Flags, typed: Typed) -> Result<Plan, Failure> {
     if flags.no_terminal && flags.terminal > 0 {
         return Err(Failure::usage("-t and -T contradict each other"));
     }
-    let forwards = Forwards {
-        local: flags.forwards.clone(),
-        reverse: flags.reverse.clone(),
-        socks: flags.socks.clone(),
-    };
+    let forwards = flags.forwards.wanted(Carried::AsNamed)?;
     if flags.no_command {
         if !flags.command.is_empty() || flags.terminal > 0 {
             return Err(Failure::usage("-N does not go with a COMMAND or -t"));
         }
-        if !has_forwards(flags) {
+        if flags.forwards.is_empty() {
             return Err(Failure::usage("-N has nothing to do without -L, -R or -D"));
         }
     }
@@ -195,7 +192,7 @@ fn plan_list(flags: &Flags, destination: Destination) -> Result<Plan, Failure> {
         && flags.session.is_none()
         && !(flags.view || flags.no_command || flags.no_terminal)
         && flags.terminal == 0
-        && !has_forwards(flags);
+        && flags.forwards.is_empty();
     if !is_alone {
         return Err(Failure::usage("--list goes with a PEER and nothing else"));
     }
@@ -265,10 +262,6 @@ fn job(flags: &Flags, user: Option<String>) -> Job {
         environment: flags.environment.clone(),
         named: named(flags),
     }
-}
-
-fn has_forwards(flags: &Flags) -> bool {
-    !(flags.forwards.is_empty() && flags.reverse.is_empty() && flags.socks.is_empty())
 }
 
 #[cfg(test)]

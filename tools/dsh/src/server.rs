@@ -16,6 +16,9 @@ use dhtnet_forward::Session;
 use dhtnet_forward::join::Ending;
 use dhtnet_forward::serve::{Offered as Targets, Server as Forwards};
 use dhtnet_identity::policy::{Action, OwnedAction};
+use dhtnet_shell_wire::copy::COPY_CHANNEL;
+use dhtnet_shell_wire::request::{COMMAND_CHANNEL, Request, SHELL_CHANNEL, Terminal};
+use dhtnet_shell_wire::session::{LIST_CHANNEL, SESSION_CHANNEL};
 use rustix::process::{Pid, Resource, getrlimit};
 use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinSet;
@@ -25,13 +28,11 @@ use self::room::{Permit, Room};
 use self::running::Running;
 use self::spawn::Begin;
 use crate::account::Account;
-use crate::copy::COPY_CHANNEL;
 use crate::environment::NamePattern;
 use crate::plan::Offered;
+use crate::session;
 use crate::session::server::Store;
-use crate::session::{self, LIST_CHANNEL, SESSION_CHANNEL};
 use crate::warden::Warden;
-use crate::wire::{COMMAND_CHANNEL, Request, SHELL_CHANNEL, Terminal};
 
 /// The action for a login shell, and for a terminal of any kind.
 pub(crate) const SHELL_ACTION: &str = "dsh.shell";
@@ -45,6 +46,9 @@ pub(crate) const USER_ACTION: &str = "dsh.user";
 /// Files that a session has open here at most: three pipes or a terminal and its copies.
 const FILES_OF_SESSION: usize = 4;
 
+/// Bytes of a command that are told of it.
+const MAX_TOLD: usize = 256;
+
 /// What all sessions of a server share.
 pub(crate) struct Host {
     pub(crate) session: Arc<Session>,
@@ -55,6 +59,7 @@ pub(crate) struct Host {
     /// The limit of open files before the server raised it for itself.
     open_files: Option<u64>,
     room: Room,
+    attached: Room,
     /// Those that go on without a client.
     pub(crate) sessions: tokio::sync::Mutex<Store>,
     lives: Mutex<JoinSet<()>>,
@@ -63,22 +68,14 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// Whether the policy lets a peer do this; if not, why it is declined.
-    pub(crate) fn allows(
-        &self,
-        peer: &dhtnet::DeviceId,
-        action: &Action<'_>,
-    ) -> Result<(), DeclineReason> {
-        if self.session.node.decide(peer, action).is_allowed() {
-            return Ok(());
-        }
-        let message = format!("{action} is not allowed");
-        Err(DeclineReason::new(DeclineCode::Policy, message))
-    }
-
     /// A place for one more session of a peer.
     pub(crate) fn enter(&self, peer: dhtnet::DeviceId) -> Option<Permit> {
         self.room.enter(peer)
+    }
+
+    /// A place for one more client of a peer at a named session.
+    pub(crate) fn enter_attached(&self, peer: dhtnet::DeviceId) -> Option<Permit> {
+        self.attached.enter(peer)
     }
 
     /// A recording of a terminal, if terminals are recorded.
@@ -117,6 +114,16 @@ impl Host {
     }
 }
 
+/// Asks the policy whether a peer may do this as well, as long as the channel is open; if not, says
+/// why it is declined.
+pub(crate) fn require(incoming: &Incoming, action: &Action<'_>) -> Result<(), DeclineReason> {
+    if incoming.require(action).is_allowed() {
+        return Ok(());
+    }
+    let message = format!("{action} is not allowed");
+    Err(DeclineReason::new(DeclineCode::Policy, message))
+}
+
 /// Serves until a signal comes; the sessions end with it.
 pub(crate) async fn serve(
     session: Arc<Session>,
@@ -137,8 +144,7 @@ pub(crate) async fn serve(
     let forwards =
         Forwards::listen(&session, Ending::Both, &Targets::default())?.run(&mut for_forwards);
     let recordings = offered.record.map(Recordings::into).transpose()?;
-    session.talk.bare(session.peer_command(""));
-    session.talk.release();
+    announce(&session);
     let (close, closing) = watch::channel(());
     let host = Arc::new(Host {
         session,
@@ -146,7 +152,8 @@ pub(crate) async fn serve(
         accept_env: offered.accept_env,
         recordings,
         open_files: open_before,
-        room: Room::default(),
+        room: Room::of_sessions(),
+        attached: Room::of_attached(),
         sessions: tokio::sync::Mutex::default(),
         lives: Mutex::default(),
         warden: OnceCell::new(),
@@ -192,6 +199,12 @@ pub(crate) async fn serve(
     ended
 }
 
+/// Says how it is reached, and then what was kept back.
+fn announce(session: &Session) {
+    session.talk.bare(session.peer_command(""));
+    session.talk.release();
+}
+
 /// Waits for requests; the policy is asked about the action that `action_of` makes of each.
 fn listen(
     session: &Session,
@@ -226,12 +239,12 @@ async fn serve_one(host: Arc<Host>, incoming: Incoming, _permit: Permit) {
     let begun = match begin(&host, &incoming).await {
         Ok(begun) => begun,
         Err(reason) => {
-            talk.detail(format_args!("{peer} was declined: {reason}"));
+            talk.detail(format_args!("{peer} was declined: {}", reason.message()));
             return incoming.decline(reason);
         }
     };
     let (request, child, account) = begun;
-    let what = request.command.as_deref().unwrap_or("a shell");
+    let what = what(&request);
     talk.detail(format_args!("{peer} runs {what} as {account}"));
     let priority = incoming.request().priority;
     let running = Running::new(&host, incoming.accept(), child);
@@ -239,6 +252,12 @@ async fn serve_one(host: Arc<Host>, incoming: Incoming, _permit: Permit) {
         Ok(how) => talk.detail(format_args!("{what} of {peer} {how}")),
         Err(error) => talk.detail(format_args!("{what} of {peer} was ended: {error}")),
     }
+}
+
+/// What runs, for the log: no more of a long command than a line has.
+fn what(request: &Request) -> &str {
+    let command = request.command.as_deref().unwrap_or("a shell");
+    &command[..command.floor_char_boundary(MAX_TOLD)]
 }
 
 /// Makes the process of a session, if the policy allows all of it.
@@ -249,9 +268,9 @@ async fn begin(
     let request = decode(incoming.request())?;
     let peer = incoming.peer();
     if request.terminal.is_some() && request.command.is_some() {
-        host.allows(&peer, &Action::new(SHELL_ACTION))?;
+        require(incoming, &Action::new(SHELL_ACTION))?;
     }
-    let account = who::account(host, &peer, request.user.as_deref()).await?;
+    let account = who::account(host, incoming, request.user.as_deref()).await?;
     let name = account.name.clone();
     let begin = Begin {
         account,

@@ -11,14 +11,5 @@
 //! that its programs write, whether anybody looks or not. Who attaches gets what restores it.
 
 pub(crate) mod client;
-pub(crate) mod frames;
 pub(crate) mod list;
-pub(crate) mod name;
-pub(crate) mod request;
 pub(crate) mod server;
-
-/// A named session, to own or to view.
-pub(crate) const SESSION_CHANNEL: &str = "dsh.session";
-
-/// The list of a peer's sessions.
-pub(crate) const LIST_CHANNEL: &str = "dsh.sessions";

@@ -9,14 +9,25 @@ use crate::flags::StatusFlags;
 use crate::status::{Status, metrics, text};
 use crate::system::{self, Down};
 
-/// Ends a network. Who gives up waiting has asked it to end all the same.
+/// Ends a network: the one that is named, else the only one that there is. Who gives up waiting has
+/// asked it to end all the same.
 pub(crate) async fn down(
     home: &Home,
-    name: &str,
+    name: Option<&str>,
     talk: &Talk,
     shutdown: &mut Shutdown,
 ) -> Result<ExitCode, Failure> {
-    let (home, own_name) = (home.clone(), name.to_owned());
+    let present = system::instances(home).into_iter().map(|one| one.name);
+    let name = match (name, present.collect::<Vec<_>>().as_slice()) {
+        (Some(name), _) => name.to_owned(),
+        (None, [name]) => name.clone(),
+        (None, []) => {
+            talk.note("no network is up");
+            return Ok(ExitCode::Done);
+        }
+        (None, several) => return Err(which(several)),
+    };
+    let (home, own_name) = (home.clone(), name.clone());
     let ending = tokio::task::spawn_blocking(move || system::down(&home, &own_name));
     let ended = tokio::select! {
         code = shutdown.requested() => return Ok(code),
@@ -78,6 +89,12 @@ fn show(all: &[Status], flags: &StatusFlags) -> serde_json::Result<String> {
         (_, true) => metrics(all),
         _ => text(all),
     })
+}
+
+fn which(names: &[String]) -> Failure {
+    let names = names.join(", ");
+    Failure::usage(format!("there are several networks: {names}"))
+        .advise("say which: dvpn down NAME")
 }
 
 fn not_up(name: &str, has_left_something: bool) -> Failure {

@@ -47,10 +47,12 @@ use dhtnet_cli::Failure;
 use dhtnet_identity::target::Network;
 use dhtnet_identity::{Alias, PeerArgument};
 use dhtnet_vpn_core::address::NetworkName;
+use dhtnet_vpn_core::control::{MAX_ADDRESSES, MAX_ROUTES};
 use serde::Deserialize;
 
 pub(crate) use self::settings::{Configured, configured};
-use self::values::{Text, domain};
+use self::values::Text;
+pub(crate) use self::values::domain;
 use crate::plan::MIN_MTU;
 use crate::system::privilege;
 
@@ -63,13 +65,16 @@ const MAX_LEN: u64 = 1 << 20;
 /// Peers that a file may name. Each costs a look at every packet's owner less than a microsecond.
 pub const MAX_PEERS: usize = 4_096;
 
-/// Networks that `offer`, `accept` or one peer's `allowed` may name: what one control message has
-/// room for.
+/// Networks that `accept` or one peer's `allowed` may name.
 pub const MAX_NETWORKS: usize = 256;
 
-/// Resolvers and domains: the C library asks three resolvers, systemd-resolved a few more.
-const MAX_SERVERS: usize = 8;
-const MAX_DOMAINS: usize = 32;
+/// Networks that `offer` may name: what peers take in one message, beside the two that an exit
+/// node adds.
+pub const MAX_OFFERED: usize = MAX_ROUTES - 2;
+
+/// Resolvers and domains: what peers take in one message.
+const MAX_SERVERS: usize = MAX_ADDRESSES;
+const MAX_DOMAINS: usize = MAX_ADDRESSES;
 
 /// Largest `mtu`, bytes (IPv4 and IPv6 packets without jumbograms).
 const MAX_MTU: u16 = 65_535;
@@ -247,7 +252,7 @@ impl Configuration {
     fn check_bounds(&self) -> Result<(), (&'static str, String)> {
         let dns = self.dns.as_ref();
         let counts = [
-            ("offer", self.routes.offer.len(), MAX_NETWORKS),
+            ("offer", self.routes.offer.len(), MAX_OFFERED),
             (
                 "accept",
                 self.routes.accept.as_ref().map_or(0, Vec::len),
@@ -305,6 +310,7 @@ impl Configuration {
             if let Some(other) = before.iter().find(|other| overlap(other, network)) {
                 return Err(("offer", format!("offer: {network} overlaps {other}")));
             }
+            // What overlaps a pool that is not named here is found when one is needed.
             if let Some(pool) = self.pool.filter(|pool| overlap(pool, network)) {
                 return Err((
                     "offer",

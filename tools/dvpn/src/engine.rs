@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use dhtnet_identity::DeviceId;
 use dhtnet_identity::target::Network;
 use dhtnet_vpn_core::frame::{Checksum, Reader};
 use dhtnet_vpn_core::offload::{Cut, Joiner, MAX_PACKET, VNET_HEADER, VnetHeader};
@@ -21,9 +22,25 @@ use crate::interface::Interface;
 use crate::link::{Link, LinkKey, Reach, same_family};
 use crate::settings::Between;
 
-/// Packets of the interface between two turns of everything else: half a megabyte of large ones,
-/// which is half of what a connection queues.
-const READS: usize = 8;
+/// Bytes of the interface between two turns of everything else: half of what a connection queues.
+const READ_BYTES: usize = 512 << 10;
+
+/// Packets of the interface between two turns of everything else: as many small ones as take about
+/// the time that the bytes of large ones do.
+const READS: usize = 128;
+
+/// Packets of one turn from which on it is part of a burst of which more comes at once.
+const BURST: usize = 4;
+
+/// Mean size of a burst's packets, bytes: more than acknowledgements of TCP, with all their options;
+/// less than the large packets of the kernel.
+const LEAST_OF_BURST: usize = 256;
+const MOST_OF_BURST: usize = 4_096;
+
+/// How long the next part of a burst is waited for. It then leaves, and arrives, together: each turn
+/// costs three processes a wake-up, which is most of what small packets cost. The system makes
+/// about twice as much of it, still less than a burst of 64 KiB takes (`PR_SET_TIMERSLACK`, prctl(2)).
+const GATHER: Duration = Duration::from_micros(50);
 
 /// Datagrams of a peer between two turns of everything else.
 const RECEIVES: usize = 1024;
@@ -81,6 +98,24 @@ impl Routing {
     fn own_like(&self, address: IpAddr) -> Option<IpAddr> {
         let mut own = self.own.iter().copied();
         own.find(|own| same_family(*own, address))
+    }
+}
+
+/// What one turn took of the interface.
+#[derive(Debug, Clone, Copy, Default)]
+struct Turn {
+    packets: usize,
+    bytes: usize,
+    /// Nothing was left.
+    is_drained: bool,
+}
+
+impl Turn {
+    /// Whether it was several packets of the path's size or so, and all there were. Large ones are
+    /// bursts already, and acknowledgements are not held up.
+    fn is_burst(&self) -> bool {
+        let usual = self.packets * LEAST_OF_BURST..self.packets * MOST_OF_BURST;
+        self.is_drained && self.packets >= BURST && usual.contains(&self.bytes)
     }
 }
 
@@ -177,6 +212,34 @@ impl Engine {
         self.routing().remove(key);
     }
 
+    /// Of these networks, those that another peer than this has.
+    pub(crate) fn taken(&self, peer: &DeviceId, networks: &[Network]) -> Vec<Network> {
+        let routing = self.routing();
+        let is_anothers = |network: &&Network| {
+            let owner = routing.direct.owner_of(network);
+            let link = owner.and_then(|key| routing.links.get(&key));
+            link.is_some_and(|link| link.peer != *peer)
+        };
+        networks.iter().filter(is_anothers).copied().collect()
+    }
+
+    /// A connected peer owns these networks from now on, instead of those it had, and its packets
+    /// may go there. What another peer has stays with that one.
+    pub(crate) fn set_networks(&self, peer: &DeviceId, reach: Reach, networks: &[Network]) {
+        let mut routing = self.routing();
+        let links = routing.links.values();
+        let Some(link) = links.rev().find(|link| link.peer == *peer).cloned() else {
+            return;
+        };
+        link.set_reach(reach);
+        routing.direct.remove_owner(link.key);
+        for network in networks {
+            if let Err(error) = routing.direct.insert(*network, link.key) {
+                tracing::warn!(%network, %error, "a network of a peer is left out");
+            }
+        }
+    }
+
     /// Says which networks are reached through the server at the end of `link`, instead of those
     /// said before.
     pub(crate) fn set_through_server(&self, link: LinkKey, networks: &[Network]) {
@@ -229,25 +292,42 @@ impl Engine {
     pub(crate) async fn run_outgoing(&self) -> io::Error {
         let mut buffer = vec![0; VNET_HEADER + MAX_PACKET];
         let mut touched = Touched::new();
+        let mut turn = Turn::default();
         loop {
             if let Err(error) = self.interface.readable().await {
                 return error;
             }
-            for _ in 0..READS {
-                match self.interface.try_read(&mut buffer) {
-                    Ok(Some(len)) => {
-                        if let Err(reason) = self.on_outgoing(&mut buffer[..len], &mut touched) {
-                            self.count(reason);
-                        }
-                    }
-                    Ok(None) => break,
-                    Err(error) => return error,
-                }
+            if turn.is_burst() {
+                // Not by the runtime's timer: whoever waits there is woken by every packet.
+                std::thread::sleep(GATHER);
             }
+            turn = match self.read_turn(&mut buffer, &mut touched) {
+                Ok(turn) => turn,
+                Err(error) => return error,
+            };
             self.flush(&mut touched).await;
-            // The node's own task sends them.
-            tokio::task::yield_now().await;
+            if !turn.is_drained {
+                // The node's own task sends them.
+                tokio::task::yield_now().await;
+            }
         }
+    }
+
+    /// Takes what the interface has, as much as one turn takes.
+    fn read_turn(&self, buffer: &mut [u8], touched: &mut Touched) -> io::Result<Turn> {
+        let mut turn = Turn::default();
+        while turn.packets < READS && turn.bytes < READ_BYTES {
+            let Some(len) = self.interface.try_read(buffer)? else {
+                turn.is_drained = true;
+                break;
+            };
+            turn.packets += 1;
+            turn.bytes += len;
+            if let Err(reason) = self.on_outgoing(&mut buffer[..len], touched) {
+                self.count(reason);
+            }
+        }
+        Ok(turn)
     }
 
     /// Hands over what was queued. With one peer alone, a full queue holds the interface up, so that
@@ -326,7 +406,10 @@ impl Engine {
             for link in touched.drain(..) {
                 self.count_many(DropReason::TooBig, link.flush());
             }
-            tokio::task::yield_now().await;
+            if received == RECEIVES {
+                // There may be more, and it is not waited for.
+                tokio::task::yield_now().await;
+            }
         }
     }
 
@@ -363,7 +446,7 @@ impl Engine {
             drop(routing);
             return self.pass_on((link, &other), (&bytes, &packet, checksum), (own, touched));
         }
-        if link.reach == Reach::Everywhere {
+        if link.reach() == Reach::Everywhere {
             joiner.push(&bytes, &packet, checksum);
             return Ok(());
         }
@@ -427,4 +510,27 @@ pub(crate) enum LinkError {
     /// It is over already.
     #[error("the channel is over: {0}")]
     Channel(io::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_packets_of_the_usual_size_that_were_all_are_a_burst_and_nothing_else_is() {
+        let turn = |packets: usize, size: usize, is_drained: bool| Turn {
+            packets,
+            bytes: packets * size,
+            is_drained,
+        };
+        assert!(turn(BURST, 1_240, true).is_burst());
+        assert!(turn(READS - 1, LEAST_OF_BURST, true).is_burst());
+        // A ping of any size; acknowledgements.
+        assert!(!turn(BURST - 1, 1_240, true).is_burst());
+        assert!(!turn(READS - 1, LEAST_OF_BURST - 1, true).is_burst());
+        // Streams, and an interface that has more at once.
+        assert!(!turn(BURST, MOST_OF_BURST, true).is_burst());
+        assert!(!turn(READS, 1_240, false).is_burst());
+        assert!(!Turn::default().is_burst());
+    }
 }

@@ -13,7 +13,7 @@ pub(crate) const CONFIGURABLE: [&str; 0] = [];
 const USAGE: &str = "dvpn [OPTIONS] -l [--allow PEER]... [-C FILE]
        dvpn [OPTIONS] PEER... [-C FILE]
        dvpn [OPTIONS] up NAME [--foreground]
-       dvpn down NAME
+       dvpn down [NAME]
        dvpn status [NAME] [--json | --metrics]";
 
 const AFTER_HELP: &str = "\
@@ -113,9 +113,9 @@ pub(crate) struct UpFlags {
 /// Flags of `dvpn down`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DownFlags {
-    /// The network: its file's name, or its interface
+    /// The network: its file's name, or its interface [default: the only one]
     #[arg(value_name = "NAME")]
-    pub(crate) name: String,
+    pub(crate) name: Option<String>,
 }
 
 /// Flags of `dvpn status`.

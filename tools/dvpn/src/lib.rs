@@ -81,7 +81,7 @@ async fn start(
     let home = parsed.home()?;
     match &flags.command {
         Some(Command::Down(down)) => {
-            return commands::down(home, &down.name, talk, &mut shutdown).await;
+            return commands::down(home, down.name.as_deref(), talk, &mut shutdown).await;
         }
         Some(Command::Status(status)) => return commands::status(home, status, stdout, talk),
         Some(Command::Up(up)) if up.detached => background::detach(),

@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::BufMut;
@@ -36,7 +36,8 @@ pub(crate) enum Reach {
 pub(crate) struct Link {
     pub(crate) key: LinkKey,
     pub(crate) peer: DeviceId,
-    pub(crate) reach: Reach,
+    /// Whether it is [`Reach::Everywhere`].
+    is_everywhere: AtomicBool,
     pub(crate) channel: Channel,
     outbound: Mutex<Outbound>,
     /// Something stayed in the batch.
@@ -60,6 +61,8 @@ pub(crate) struct Traffic {
 struct Outbound {
     batch: DatagramBatch,
     halver: Halver,
+    /// Nobody carries it any more.
+    is_over: bool,
 }
 
 impl Link {
@@ -73,10 +76,11 @@ impl Link {
         let link = Self {
             key,
             peer: channel.peer(),
-            reach,
+            is_everywhere: AtomicBool::new(reach == Reach::Everywhere),
             outbound: Mutex::new(Outbound {
                 batch,
                 halver: Halver::default(),
+                is_over: false,
             }),
             backlog: Notify::new(),
             room: Notify::new(),
@@ -87,6 +91,20 @@ impl Link {
         };
         link.refresh();
         Ok(link)
+    }
+
+    /// Where its packets may go.
+    pub(crate) fn reach(&self) -> Reach {
+        match self.is_everywhere.load(Ordering::Relaxed) {
+            true => Reach::Everywhere,
+            false => Reach::Network,
+        }
+    }
+
+    /// Its packets may go there from now on.
+    pub(crate) fn set_reach(&self, reach: Reach) {
+        let is_everywhere = reach == Reach::Everywhere;
+        self.is_everywhere.store(is_everywhere, Ordering::Relaxed);
     }
 
     /// Looks how large a datagram the path takes now.
@@ -178,12 +196,22 @@ impl Link {
         lost
     }
 
-    /// Whether something waits that the connection does not take.
+    /// Whether something waits that the connection does not take yet.
     pub(crate) fn is_backed_up(&self) -> bool {
-        !self.outbound().batch.is_empty()
+        let outbound = self.outbound();
+        !outbound.is_over && !outbound.batch.is_empty()
     }
 
-    /// Waits until nothing does.
+    /// Nothing is carried here any more: what waits is dropped, and who waits for room goes on.
+    pub(crate) fn close(&self) {
+        let mut outbound = self.outbound();
+        outbound.is_over = true;
+        outbound.batch.clear();
+        drop(outbound);
+        self.room.notify_waiters();
+    }
+
+    /// Waits until nothing does, or never will.
     pub(crate) async fn has_room(&self) {
         loop {
             let room = self.room.notified();

@@ -1,23 +1,28 @@
 //! Being in a network: opens what it needs, carries packets until a signal comes, and leaves the
 //! system as it was.
 
+mod reload;
+
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use dhtnet::Service;
 use dhtnet_cli::node::Role;
 use dhtnet_cli::own_identity::{load_contacts, resolve_peer};
 use dhtnet_cli::policy::{LivePolicy, Place, PolicyWatch};
-use dhtnet_cli::{ExitCode, Failure, Home, Peer, Shutdown, Talk, service};
+use dhtnet_cli::{ExitCode, Failure, Home, Peer, Shutdown, Talk, service, services};
 use dhtnet_identity::policy::{Grant, Permission, Policy, Subject};
 use dhtnet_identity::target::Network;
 use dhtnet_identity::{Contacts, DeviceId};
-use dhtnet_vpn_core::address;
+use dhtnet_vpn_core::address::{self, NetworkName};
 use dhtnet_vpn_core::pool::Pool;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use self::reload::Reload;
 use crate::client::{Client, FirstTry, Given, mesh};
 use crate::configuration::{Configured, configured};
 use crate::control::{self, Control};
@@ -37,8 +42,16 @@ use crate::system::{Applied, Instance, privilege};
 /// for some milliseconds at 10 Gbit/s.
 const DATAGRAM_QUEUE: usize = 8 << 20;
 
+/// Channels to one peer: one to join, one of packets, and those of a connection that was renewed
+/// meanwhile. What a connection takes for each that may be opened is most of what an idle peer costs.
+const MAX_CHANNELS: u32 = 64;
+
 /// Messages about what servers gave that wait to be taken up.
 const MAX_GIVEN: usize = 16;
+
+/// Warnings that are remembered, so that each is given once: those of a few servers, which say new
+/// ones as often as they like.
+const MAX_TOLD: usize = 64;
 
 /// What the tool is in the network.
 pub(crate) enum Part {
@@ -63,6 +76,8 @@ pub(crate) async fn run(
     } = configured(typed, &contacts)?;
     let flags = &flags;
     privilege::check()?;
+    // From here on it would end this process in the middle of something.
+    let hangups = hangups()?;
     let part = part(flags, &contacts)?;
     demand_somebody(flags, &part, &settings, home)?;
     let key = flags.home.load_or_create_key(home, talk)?;
@@ -99,10 +114,16 @@ pub(crate) async fn run(
     } else {
         Role::Caller
     };
+    let services = services(flags, &settings);
+    let own = key.id();
+    let claim = flags.network.claim(services.first(), &own, (home, role));
+    let _claim = claim.await?;
+    let place = (home, role, services.as_slice());
     let open = flags
         .network
-        .open_node_with(key, policy.policy(), (home, role), |node| {
-            node.datagram_queue(DATAGRAM_QUEUE).mark(NODE_MARK)
+        .open_node_with(key, policy.policy(), place, |node| {
+            let node = node.datagram_queue(DATAGRAM_QUEUE);
+            node.max_channels(MAX_CHANNELS).mark(NODE_MARK)
         });
     let node = open.await?;
     let engine = Arc::new(Engine::new(interface, settings.max_mtu, hub));
@@ -127,6 +148,7 @@ pub(crate) async fn run(
                 Part::Join(..) => "client",
             },
         },
+        hangups,
         told: Vec::new(),
         session: session.clone(),
     };
@@ -141,6 +163,16 @@ pub(crate) async fn run(
     session.node.shutdown().await;
     undone?;
     Ok(ended.unwrap_or_else(|failure| failure.code()))
+}
+
+/// Devices of one network look for each other alone: another may be up beside it with the same identity.
+fn services(flags: &Flags, settings: &Settings) -> Vec<Service> {
+    let network = &settings.network;
+    if flags.network.service.is_some() || *network == NetworkName::default() {
+        return flags.network.services(&[services::DVPN]);
+    }
+    let service = services::named(services::DVPN, Some(network.as_str()));
+    service.into_iter().collect()
 }
 
 fn part(flags: &Flags, contacts: &Contacts) -> Result<Part, Failure> {
@@ -207,6 +239,13 @@ fn pool(settings: &Settings) -> Result<Option<Pool>, Failure> {
     let Some(network) = settings.pool else {
         return Ok(None);
     };
+    let overlaps = |offer: &&Network| offer.includes(&network) || network.includes(offer);
+    if let Some(offer) = settings.subnets.iter().find(overlaps) {
+        let what = format!("the offered network {offer} overlaps the pool {network}");
+        return Err(
+            Failure::usage(what).advise("change [routes] or [address] in the configuration")
+        );
+    }
     let unusable = |error: dhtnet_vpn_core::pool::PoolError| {
         Failure::usage(error.to_string()).advise("change [address] in the configuration")
     };
@@ -221,8 +260,10 @@ fn pool(settings: &Settings) -> Result<Option<Pool>, Failure> {
 struct Desired {
     mtu: u16,
     own_v6: (IpAddr, u8),
-    own_v4: Option<(IpAddr, u8)>,
+    own_v4: Vec<(IpAddr, u8)>,
     routes: Vec<Network>,
+    /// From which own address packets to some of them leave.
+    sources: BTreeMap<Network, IpAddr>,
     /// Resolvers that servers gave, and the domains that they know.
     given_dns: (Vec<IpAddr>, Vec<String>),
 }
@@ -234,17 +275,19 @@ impl Desired {
         Self {
             mtu: dhtnet_vpn_core::MIN_MTU,
             own_v6: (own.into(), address::PREFIX_LEN),
-            own_v4: pool.map(|pool| (pool.own().into(), pool.network().prefix_len())),
+            own_v4: pool
+                .map(|pool| (pool.own().into(), pool.network().prefix_len()))
+                .into_iter()
+                .collect(),
             routes: Vec::new(),
+            sources: BTreeMap::new(),
             given_dns: (Vec::new(), Vec::new()),
         }
     }
 
     fn addresses(&self) -> Vec<(IpAddr, u8)> {
-        [Some(self.own_v6), self.own_v4]
-            .into_iter()
-            .flatten()
-            .collect()
+        let own_v4 = self.own_v4.iter().copied();
+        std::iter::once(self.own_v6).chain(own_v4).collect()
     }
 
     fn plan(&self, settings: &Settings, hub: &Forwarding) -> Plan {
@@ -254,6 +297,7 @@ impl Desired {
         plan.routes.clone_from(&self.routes);
         plan.routes.sort();
         plan.routes.dedup();
+        plan.sources.clone_from(&self.sources);
         plan.mark = Some(NODE_MARK);
         plan.forwarding = hub.clone();
         plan.kill_switch = settings.kill_switch;
@@ -271,11 +315,39 @@ struct UpNetwork {
     applied: Option<Applied>,
     resolution: Resolution,
     reload: Reload,
+    hangups: Signal,
     /// Warnings that were given.
     told: Vec<String>,
 }
 
 impl UpNetwork {
+    /// Makes the system as it should be now. Once it is up, what cannot be is told, and the rest stays.
+    ///
+    /// # Errors
+    /// The network is not up, or no more.
+    fn settle_on(&mut self) -> Result<(), Failure> {
+        match self.settle() {
+            Err(failure) if self.is_up() => {
+                self.tell_once(failure.to_string());
+                Ok(())
+            }
+            settled => settled,
+        }
+    }
+
+    fn is_up(&self) -> bool {
+        self.applied.as_ref().is_some_and(Applied::is_up)
+    }
+
+    /// Warns, unless it has been said.
+    fn tell_once(&mut self, warning: String) {
+        if !self.told.contains(&warning) {
+            self.session.talk.warn(&warning);
+            self.told.truncate(MAX_TOLD - 1);
+            self.told.push(warning);
+        }
+    }
+
     /// Makes the system as it should be now.
     fn settle(&mut self) -> Result<(), Failure> {
         let settings = self.session.settings();
@@ -298,11 +370,8 @@ impl UpNetwork {
             (None, None) => {}
         }
         let warnings = self.applied.iter().flat_map(|applied| applied.warnings());
-        for warning in warnings {
-            if !self.told.contains(warning) {
-                self.session.talk.warn(warning);
-                self.told.push(warning.clone());
-            }
+        for warning in warnings.cloned().collect::<Vec<_>>() {
+            self.tell_once(warning);
         }
         self.resolution.answer_at(&own);
         self.session.show(Shown {
@@ -342,7 +411,6 @@ impl UpNetwork {
         tasks.spawn(serving.run());
         session.talk.bare(peer_command(&session));
         self.tell_up();
-        let mut hangup = hangups()?;
         let mut mtu = self.session.engine.mtu();
         let engine = self.session.engine.clone();
         tokio::select! {
@@ -361,9 +429,14 @@ impl UpNetwork {
                             }
                             self.desired.routes = routes;
                         }
-                        _ = hangup.recv() => self.reload(),
+                        _ = self.hangups.recv() => {
+                            if let Err(failure) = self.reload() {
+                                return failure;
+                            }
+                            continue;
+                        }
                     }
-                    if let Err(failure) = self.settle() {
+                    if let Err(failure) = self.settle_on() {
                         return failure;
                     }
                 }
@@ -392,7 +465,6 @@ impl UpNetwork {
         if is_called {
             tasks.spawn(mesh::listen(self.session.clone()));
         }
-        let mut hangup = hangups()?;
         let mut mtu = self.session.engine.mtu();
         let engine = self.session.engine.clone();
         tokio::select! {
@@ -413,14 +485,14 @@ impl UpNetwork {
                             given[number] = new;
                             self.take_up(&given);
                         }
-                        _ = hangup.recv() => {
-                            self.reload();
-                            if !is_up {
-                                continue;
+                        _ = self.hangups.recv() => {
+                            if let Err(failure) = self.reload() {
+                                return failure;
                             }
+                            continue;
                         }
                     }
-                    if let Err(failure) = self.settle() {
+                    if let Err(failure) = self.settle_on() {
                         return failure;
                     }
                     if !std::mem::replace(&mut is_up, true) {
@@ -431,53 +503,26 @@ impl UpNetwork {
         }
     }
 
-    /// Takes up what servers gave; of addresses, the first.
+    /// Takes up what servers gave.
     fn take_up(&mut self, given: &[Given]) {
-        let address = given.iter().find_map(|given| given.ipv4);
         let desired = &mut self.desired;
-        desired.own_v4 = address.map(|(v4, len)| (v4.into(), len));
-        let routes = given
-            .iter()
-            .flat_map(|given| given.routes.iter().chain(&given.peer_routes));
-        desired.routes = routes.copied().collect();
+        desired.own_v4 = given.iter().filter_map(Given::address).collect();
+        desired.routes = given.iter().flat_map(Given::all_routes).collect();
+        desired.sources.clear();
+        // With one address the kernel has no choice.
+        if desired.own_v4.len() > 1 {
+            for given in given {
+                let Some((own, _)) = given.address() else {
+                    continue;
+                };
+                for route in given.all_routes().filter(|route| route.address().is_ipv4()) {
+                    desired.sources.entry(route).or_insert(own);
+                }
+            }
+        }
         let servers: Vec<IpAddr> = given.iter().flat_map(|given| given.dns.clone()).collect();
         let domains = given.iter().flat_map(|given| given.domains.clone());
         desired.given_dns = (servers, domains.collect());
-    }
-
-    /// Reads the configuration again. What cannot be changed while it is up is told; a mistake leaves
-    /// everything as it is.
-    fn reload(&mut self) {
-        let talk = &self.session.talk;
-        let home = &self.reload.home;
-        let own = self.session.node.id();
-        let read = || -> Result<(Configured, LivePolicy), Failure> {
-            let contacts = load_contacts(home)?;
-            let configured = configured(&self.reload.typed, &contacts)?;
-            let part = part(&configured.flags, &contacts)?;
-            demand_somebody(&configured.flags, &part, &configured.settings, home)?;
-            let place = Place { home, own };
-            let policy = policy(&configured.flags, &configured.settings, &place)?;
-            Ok((configured, policy))
-        };
-        match read() {
-            Ok((configured, policy)) => {
-                let mut settings = configured.settings;
-                let current = self.session.settings();
-                if !settings.is_reachable_from(&current) {
-                    talk.warn(
-                        "the interface, the network and the pool stay until dvpn down and up",
-                    );
-                    settings.keep_fixed_of(&current);
-                }
-                self.session.node.set_policy(policy.policy());
-                self.policy = policy.watch(&self.session.node, talk);
-                self.session.engine.set_between(settings.between);
-                self.session.change_settings(settings);
-                talk.note("took the configuration up anew");
-            }
-            Err(failure) => talk.warn(format_args!("the configuration stays as it was: {failure}")),
-        }
     }
 
     fn tell_up(&self) {
@@ -496,13 +541,6 @@ impl UpNetwork {
             addresses.join(" and ")
         ));
     }
-}
-
-/// What reading the configuration again takes.
-struct Reload {
-    typed: Flags,
-    home: Home,
-    role: &'static str,
 }
 
 fn hangups() -> Result<Signal, Failure> {

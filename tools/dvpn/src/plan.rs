@@ -1,6 +1,7 @@
 //! What the system is to look like while the network is up. Made of the configuration and of what
 //! the server gave; [`crate::system`] makes the system so, and undoes it.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use dhtnet_identity::target::Network;
@@ -25,6 +26,9 @@ pub struct Plan {
     /// Networks whose packets go into the tunnel; `0.0.0.0/0` and `::/0` for everything, which
     /// makes a full tunnel.
     pub routes: Vec<Network>,
+    /// Own addresses from which packets to some of these networks leave, where it matters which:
+    /// servers accept packets from the address that they gave alone.
+    pub sources: BTreeMap<Network, IpAddr>,
     /// Mark of the node's own sockets ([`NODE_MARK`]), whose packets must not go into the tunnel;
     /// needed with a full tunnel.
     pub mark: Option<u32>,
@@ -44,6 +48,7 @@ impl Plan {
             addresses: Vec::new(),
             mtu: MIN_MTU,
             routes: Vec::new(),
+            sources: BTreeMap::new(),
             mark: None,
             forwarding: Forwarding::default(),
             kill_switch: KillSwitch::Off,

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 
@@ -16,8 +17,6 @@ use crate::system;
 pub(crate) struct Resolution {
     shared: Arc<Shared>,
     at: Vec<IpAddr>,
-    /// Resolvers that the system asked before we told it anything.
-    present: Vec<IpAddr>,
     _following: JoinSet<()>,
 }
 
@@ -29,9 +28,15 @@ struct Shared {
 #[derive(Default)]
 struct State {
     server: Option<NameServer>,
-    /// Without peers: where other names are looked up.
-    others: Names,
+    /// Where other names are looked up.
+    dns: DnsSettings,
+    /// Resolvers that the system asks beside us, or asked before us.
+    present: Vec<IpAddr>,
+    own: Vec<IpAddr>,
 }
+
+/// How often it is looked which resolvers the system has: a machine that moves gets others.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 impl Resolution {
     /// No server yet. Needs a tokio runtime.
@@ -39,13 +44,24 @@ impl Resolution {
         let mut changes = session.roster.changes();
         let shared = Arc::new(Shared {
             session,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                present: system::present_servers(),
+                ..State::default()
+            }),
         });
         let mut following = JoinSet::new();
         following.spawn({
             let shared = shared.clone();
             async move {
-                while changes.changed().await.is_ok() {
+                loop {
+                    tokio::select! {
+                        changed = changes.changed() => if changed.is_err() {
+                            return;
+                        },
+                        () = tokio::time::sleep(LOOK_EVERY) => if !shared.look_again() {
+                            continue;
+                        },
+                    }
                     shared.update();
                 }
             }
@@ -53,7 +69,6 @@ impl Resolution {
         Self {
             shared,
             at: Vec::new(),
-            present: system::present_servers(),
             _following: following,
         }
     }
@@ -76,8 +91,11 @@ impl Resolution {
         }
         // A server that gives resolvers to others is not to ask itself in a circle.
         dns.servers.retain(|server| !own.contains(server));
-        self.shared.state().others = Names::new(&dns, self.present.clone());
-        configured.and_then(|_| dns_plan(&dns, own))
+        let plan = configured.and_then(|_| dns_plan(&dns, own));
+        let mut state = self.shared.state();
+        state.own = own.to_vec();
+        state.dns = dns;
+        plan
     }
 
     /// Answers at these addresses, which the interface has by now.
@@ -102,9 +120,22 @@ impl Resolution {
 }
 
 impl Shared {
+    /// Whether the system has other resolvers than before. Where there is none but us, those that
+    /// were there before are still the best guess.
+    fn look_again(&self) -> bool {
+        let mut found = system::present_servers();
+        let mut state = self.state();
+        found.retain(|server| !state.own.contains(server));
+        if found.is_empty() || found == state.present {
+            return false;
+        }
+        state.present = found;
+        true
+    }
+
     fn update(&self) {
         let mut state = self.state();
-        let mut names = state.others.clone();
+        let mut names = Names::new(&state.dns, state.present.clone());
         add_names(&self.session, &mut names);
         if let Some(server) = &mut state.server {
             server.set(names);

@@ -81,7 +81,8 @@ pub(crate) fn add_names(session: &Session, names: &mut Names) {
         .names
         .iter()
         .map(|(id, alias)| (alias.to_string(), *id));
-    let contacts = session.contacts.iter();
+    let contacts = session.contacts();
+    let contacts = contacts.iter();
     let contacts = contacts.map(|(alias, peer)| (alias.to_string(), peer.id));
     let told = persons.iter().filter_map(|(id, person)| {
         let name: Alias = person.name.as_ref()?.parse().ok()?;

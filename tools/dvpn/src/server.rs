@@ -18,7 +18,8 @@ use crate::leases::LeaseFile;
 use crate::link::Reach;
 use crate::roster::Person;
 use crate::session::{
-    EXIT, JOIN_CHANNEL, PACKET_CHANNEL, ROUTE, Session, cannot_listen, hear, joining, say,
+    EXIT, JOIN_CHANNEL, PACKET_CHANNEL, ROUTE, Session, another_policy, cannot_listen, hear,
+    joining, say,
 };
 use crate::settings::Exit;
 
@@ -47,6 +48,9 @@ struct Member {
     join: u64,
     ipv4: Option<Ipv4Addr>,
     ipv6: Ipv6Addr,
+    /// Networks that it wants to bring, at most `MAX_ROUTES` of the protocol.
+    offered: Vec<Network>,
+    /// Those of them that it may bring.
     routes: Vec<Network>,
     hints: Vec<SocketAddr>,
     reach: Reach,
@@ -80,8 +84,12 @@ impl Server {
             (Err(error), _) | (_, Err(error)) => return cannot_listen(error),
         };
         let mut tasks = JoinSet::new();
+        let mut wishes = self.session.wishes();
+        let mut events = self.session.node.events();
         loop {
             tokio::select! {
+                () = wishes.changed() => self.reconsider(),
+                () = another_policy(&mut events) => self.reconsider(),
                 incoming = joins.accept() => match incoming {
                     Some(incoming) => {
                         tasks.spawn(self.clone().serve(incoming));
@@ -127,7 +135,10 @@ impl Server {
             .talk
             .note(format_args!("{peer} has joined with {ipv4}{ipv6}"));
         let ended = self.attend(&peer, &member, incoming.accept()).await;
-        self.leave(&peer.address.id, member.join);
+        if !self.leave(&peer.address.id, member.join) {
+            // It has joined anew.
+            return;
+        }
         match ended {
             Ok(()) => self.session.talk.note(format_args!("{peer} has left")),
             Err(error) => self
@@ -137,7 +148,7 @@ impl Server {
         }
     }
 
-    /// Decides whether a device is taken in, and with what.
+    /// Decides whether a device is taken in, and with what. `reconsider` asks again later.
     fn admit(&self, peer: &Peer, join: Join) -> Result<Member, DeclineReason> {
         let (settings, id) = (self.session.settings(), peer.address.id);
         if join.network != settings.network {
@@ -159,22 +170,9 @@ impl Server {
         if others.count() >= MAX_CLIENTS {
             return Err(DeclineReason::new(DeclineCode::Busy, "too many devices"));
         }
-        let routes = join.routes.iter().filter_map(control::Route::network);
-        let routes = routes
-            .filter(|network| self.may_bring(&id, network))
-            .collect();
-        let reach = match settings.exit {
-            Exit::Yes
-                if self
-                    .session
-                    .node
-                    .decide(&id, &Action::new(EXIT))
-                    .is_allowed() =>
-            {
-                Reach::Everywhere
-            }
-            _ => Reach::Network,
-        };
+        let offered = join.routes.iter().filter_map(control::Route::network);
+        let offered: Vec<Network> = offered.collect();
+        let (routes, reach) = (self.allowed_routes(&id, &offered), self.reach_of(&id));
         let now = SystemTime::now();
         let here: Vec<DeviceId> = state.members.keys().copied().collect();
         let ipv4 = match &mut state.pool {
@@ -192,6 +190,7 @@ impl Server {
             join: state.joins,
             ipv4,
             ipv6,
+            offered,
             routes,
             hints: join.hints,
             reach,
@@ -201,6 +200,61 @@ impl Server {
         drop(state);
         self.changed();
         Ok(member)
+    }
+
+    /// Asks again what each client may bring and reach, and tells all of them what they have now.
+    fn reconsider(&self) {
+        let mut state = self.state();
+        for (id, member) in &mut state.members {
+            let routes = self.allowed_routes(id, &member.offered);
+            let reach = self.reach_of(id);
+            if (&routes, reach) == (&member.routes, member.reach) {
+                continue;
+            }
+            self.tell_change(id, member, (&routes, reach));
+            (member.routes, member.reach) = (routes, reach);
+            let networks = self.session.networks_of(id, member.ipv4, &member.routes);
+            self.session.engine.set_networks(id, reach, &networks);
+        }
+        drop(state);
+        self.changed();
+    }
+
+    /// Says what a client may that it might not before, and the other way round.
+    fn tell_change(&self, id: &DeviceId, before: &Member, (routes, reach): (&[Network], Reach)) {
+        let (session, peer) = (&self.session, self.session.name(*id));
+        let note = |what: String| session.talk.note(format_args!("{peer} {what}"));
+        for network in before.routes.iter().filter(|one| !routes.contains(one)) {
+            note(format!("may no longer bring {network}"));
+        }
+        for network in routes.iter().filter(|one| !before.routes.contains(one)) {
+            note(format!("may bring {network} now"));
+        }
+        match (before.reach, reach) {
+            (Reach::Everywhere, Reach::Network) => note("may no longer use the exit".to_owned()),
+            (Reach::Network, Reach::Everywhere) => note("may use the exit now".to_owned()),
+            _ => {}
+        }
+    }
+
+    /// Of the networks that a device offers, those that it may bring.
+    fn allowed_routes(&self, id: &DeviceId, offered: &[Network]) -> Vec<Network> {
+        let offered = offered.iter().copied();
+        offered
+            .filter(|network| self.may_bring(id, network))
+            .collect()
+    }
+
+    /// Where a device's packets may go.
+    fn reach_of(&self, id: &DeviceId) -> Reach {
+        let may_exit = || {
+            let decision = self.session.node.decide(id, &Action::new(EXIT));
+            decision.is_allowed()
+        };
+        match self.session.settings().exit {
+            Exit::Yes if may_exit() => Reach::Everywhere,
+            _ => Reach::Network,
+        }
     }
 
     /// Whether a device may bring this network. What overlaps the network's own addresses may not.
@@ -213,25 +267,35 @@ impl Server {
         let in_own = network.address().is_ipv6() && network.contains(own.into())
             || network.address() == std::net::IpAddr::V6(own);
         let text = network.to_string();
-        !overlaps
-            && !in_own
-            && self
-                .session
-                .node
-                .decide(id, &Action::with(ROUTE, &text))
-                .is_allowed()
+        let action = Action::with(ROUTE, &text);
+        !overlaps && !in_own && self.session.node.decide(id, &action).is_allowed()
     }
 
-    /// Tells a client what it has, and of the others as they come and go.
+    /// Tells a client what it has and who the others are, and again whenever that changes.
     async fn attend(&self, peer: &Peer, member: &Member, channel: Channel) -> std::io::Result<()> {
         let (mut send, mut recv) = channel.split();
         let mut changes = self.changes.subscribe();
-        say(&mut send, &Message::Welcome(self.welcome(member))).await?;
+        let id = &peer.address.id;
+        let (mut welcomed, mut listed) = (None, None);
+        let mut ended = std::pin::pin!(until_end(&mut recv));
         loop {
-            let peers = self.peers_for(&peer.address.id);
-            say(&mut send, &Message::Peers(peers)).await?;
+            let now = self.state().members.get(id).cloned();
+            let Some(now) = now.filter(|now| now.join == member.join) else {
+                // It has joined anew, and that one is told.
+                return Ok(());
+            };
+            let welcome = self.welcome(&now);
+            if welcomed.as_ref() != Some(&welcome) {
+                say(&mut send, &Message::Welcome(welcome.clone())).await?;
+                welcomed = Some(welcome);
+            }
+            let peers = fitting(self.peers_for(id));
+            if listed.as_ref() != Some(&peers) {
+                say(&mut send, &Message::Peers(peers.clone())).await?;
+                listed = Some(peers);
+            }
             tokio::select! {
-                ended = until_end(&mut recv) => return ended,
+                ended = &mut ended => return ended,
                 _ = changes.changed() => {}
             }
         }
@@ -277,6 +341,7 @@ impl Server {
         let Some(way) = settings.between.way() else {
             return Vec::new();
         };
+        let contacts = self.session.contacts();
         let state = self.state();
         let others = state.members.iter().filter(|(other, _)| *other != id);
         let others = others.map(|(other, member)| control::Peer {
@@ -285,7 +350,7 @@ impl Server {
             name: settings
                 .names
                 .get(other)
-                .or(self.session.contacts.alias_of(other))
+                .or(contacts.alias_of(other))
                 .map(ToString::to_string),
             routes: member.routes.iter().copied().map(Into::into).collect(),
             hints: match way {
@@ -308,10 +373,13 @@ impl Server {
             return incoming.decline(bad("the channel is of the wrong kind"));
         }
         let session = &self.session;
-        let networks = session.networks_of(&id, member.ipv4, &member.routes);
         let peer = session.name(id);
+        let networks = session.networks_of(&id, member.ipv4, &member.routes);
         let carried = session
-            .carry(member.reach, incoming.accept(), &networks, |_| {})
+            .carry(member.reach, incoming.accept(), &networks, |_| {
+                // What it may have become another meanwhile.
+                self.apply_rights(&id);
+            })
             .await;
         if let Err(error) = carried {
             session
@@ -320,14 +388,25 @@ impl Server {
         }
     }
 
-    fn leave(&self, id: &DeviceId, join: u64) {
+    /// Gives the link of a client what the client may have.
+    fn apply_rights(&self, id: &DeviceId) {
+        let state = self.state();
+        if let Some(member) = state.members.get(id) {
+            let networks = self.session.networks_of(id, member.ipv4, &member.routes);
+            let engine = &self.session.engine;
+            engine.set_networks(id, member.reach, &networks);
+        }
+    }
+
+    /// Ends a membership. Returns whether it was still the one that counts.
+    fn leave(&self, id: &DeviceId, join: u64) -> bool {
         let mut state = self.state();
         if state
             .members
             .get(id)
             .is_none_or(|member| member.join != join)
         {
-            return;
+            return false;
         }
         state.members.remove(id);
         if let Some(pool) = &mut state.pool {
@@ -336,6 +415,7 @@ impl Server {
         self.save(&state);
         drop(state);
         self.changed();
+        true
     }
 
     /// Told when somebody comes or goes.
@@ -382,6 +462,55 @@ async fn until_end(recv: &mut RecvHalf) -> std::io::Result<()> {
     Ok(())
 }
 
+/// The list as one message holds it. Where many bring many networks, the addresses are left out, which
+/// are also found otherwise, and then networks of those that bring the most.
+fn fitting(mut peers: Vec<control::Peer>) -> Vec<control::Peer> {
+    let fits = |peers: &Vec<control::Peer>| Message::Peers(peers.clone()).encode().is_some();
+    if fits(&peers) {
+        return peers;
+    }
+    for peer in &mut peers {
+        peer.hints.clear();
+    }
+    while !fits(&peers)
+        && let Some(most) = peers.iter_mut().max_by_key(|peer| peer.routes.len())
+        && !most.routes.is_empty()
+    {
+        most.routes.truncate(most.routes.len() / 2);
+        tracing::warn!("clients bring more networks than one message holds");
+    }
+    peers
+}
+
 fn bad(why: &str) -> DeclineReason {
     DeclineReason::new(DeclineCode::BadRequest, why)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // A failed unwrap is a failed test.
+    use dhtnet_vpn_core::control::{MAX_ADDRESSES, MAX_ROUTES, Route};
+
+    use super::*;
+
+    #[test]
+    fn the_list_of_as_many_clients_as_there_may_be_fits_into_a_message_whatever_they_bring() {
+        let route = Route::from("fd00:1:2::/48".parse::<Network>().unwrap());
+        let hint = "[2001:db8:1:2:3:4:5:6]:65535".parse().unwrap();
+        let peer = |number: u8| control::Peer {
+            id: [number; 32],
+            ipv4: Some(Ipv4Addr::new(10, 80, 77, number)),
+            name: Some("n".repeat(64)),
+            routes: vec![route; MAX_ROUTES],
+            hints: vec![hint; MAX_ADDRESSES],
+            way: Way::Direct,
+        };
+        let few: Vec<_> = (0..3).map(peer).collect();
+        assert_eq!(fitting(few.clone()), few);
+        let all: Vec<_> = (0..=u8::MAX).map(peer).collect();
+        assert_eq!(all.len(), MAX_CLIENTS);
+        let fitting = fitting(all);
+        assert_eq!(fitting.len(), MAX_CLIENTS);
+        assert!(Message::Peers(fitting).encode().is_some());
+    }
 }

@@ -1,13 +1,14 @@
 //! What server and clients share: the node, the engine, the words.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use dhtnet::{
-    Channel, ChannelRequest, ConnectError, ConnectOptions, DeclineCode, DeclineReason, Node,
-    RecvHalf, SendHalf,
+    Channel, ChannelRequest, ConnectError, ConnectOptions, DeclineCode, DeclineReason, Event,
+    Events, Node, RecvHalf, SendHalf,
 };
 use dhtnet_cli::{Failure, Peer, Talk};
 use dhtnet_identity::peer_address::MAX_HINTS;
@@ -16,6 +17,7 @@ use dhtnet_identity::target::Network;
 use dhtnet_identity::{Contacts, DeviceId, PeerAddress};
 use dhtnet_vpn_core::control::{self, ControlError, Join, Message};
 use tokio::io::AsyncReadExt;
+use tokio::sync::watch;
 
 use crate::client::mesh::Listed;
 use crate::engine::{Engine, LinkError};
@@ -42,14 +44,20 @@ pub(crate) const EXIT: &str = "dvpn.exit";
 pub(crate) struct Session {
     pub(crate) node: Node,
     pub(crate) engine: Arc<Engine>,
-    pub(crate) contacts: Contacts,
     pub(crate) talk: Talk,
     pub(crate) connect_limit: Duration,
     pub(crate) roster: Roster,
     pub(crate) started: Instant,
-    settings: RwLock<Arc<Settings>>,
+    wanted: watch::Sender<Wanted>,
     listed: Mutex<Listed>,
     shown: Mutex<Shown>,
+    pools: Mutex<BTreeMap<DeviceId, Network>>,
+}
+
+/// What the user's files say.
+struct Wanted {
+    settings: Arc<Settings>,
+    contacts: Arc<Contacts>,
 }
 
 /// What the system was made like, for the status.
@@ -71,30 +79,58 @@ impl Session {
         Self {
             node,
             engine,
-            contacts,
             talk,
             connect_limit,
             roster: Roster::default(),
             started: Instant::now(),
-            settings: RwLock::new(Arc::new(settings)),
+            wanted: watch::Sender::new(Wanted {
+                settings: Arc::new(settings),
+                contacts: Arc::new(contacts),
+            }),
             listed: Mutex::default(),
             shown: Mutex::default(),
+            pools: Mutex::default(),
         }
     }
 
     /// What the user wants now.
     pub(crate) fn settings(&self) -> Arc<Settings> {
-        let settings = self.settings.read();
-        settings.unwrap_or_else(PoisonError::into_inner).clone()
+        self.wanted.borrow().settings.clone()
+    }
+
+    /// The user's own names of peers.
+    pub(crate) fn contacts(&self) -> Arc<Contacts> {
+        self.wanted.borrow().contacts.clone()
     }
 
     /// The user wants something else from now on.
-    pub(crate) fn change_settings(&self, settings: Settings) {
-        let mut current = self
-            .settings
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        *current = Arc::new(settings);
+    pub(crate) fn want(&self, settings: Arc<Settings>, contacts: Arc<Contacts>) {
+        self.wanted.send_replace(Wanted { settings, contacts });
+    }
+
+    /// Told when the user wants something else.
+    pub(crate) fn wishes(&self) -> Wishes {
+        Wishes(self.wanted.subscribe())
+    }
+
+    /// Takes the IPv4 network that a server gives addresses of, unless another server has one that
+    /// overlaps.
+    ///
+    /// # Errors
+    /// That network and its server.
+    pub(crate) fn claim_pool(
+        &self,
+        server: DeviceId,
+        network: Network,
+    ) -> Result<(), (Network, DeviceId)> {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut others = pools.iter().filter(|(other, _)| **other != server);
+        let overlaps = |pool: &Network| pool.includes(&network) || network.includes(pool);
+        if let Some((other, pool)) = others.find(|(_, pool)| overlaps(pool)) {
+            return Err((*pool, *other));
+        }
+        pools.insert(server, network);
+        Ok(())
     }
 
     /// What the system was last made like.
@@ -119,7 +155,7 @@ impl Session {
     pub(crate) fn name(&self, id: DeviceId) -> Peer {
         Peer {
             address: PeerAddress::from(id),
-            name: self.contacts.alias_of(&id).map(ToString::to_string),
+            name: self.contacts().alias_of(&id).map(ToString::to_string),
         }
     }
 
@@ -182,6 +218,19 @@ impl Session {
     }
 }
 
+/// Wakes who follows what the user wants.
+pub(crate) struct Wishes(watch::Receiver<Wanted>);
+
+impl Wishes {
+    /// Waits for the next change. Cancel-safe.
+    pub(crate) async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            // The session has ended, and with it who waits.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 /// Takes a link out when whatever carries it ends, or is dropped.
 struct LinkGuard<'l> {
     engine: &'l Engine,
@@ -191,6 +240,7 @@ struct LinkGuard<'l> {
 impl Drop for LinkGuard<'_> {
     fn drop(&mut self) {
         self.engine.remove_link(self.link.key);
+        self.link.close();
     }
 }
 
@@ -211,6 +261,17 @@ pub(crate) async fn say(send: &mut SendHalf, message: &Message) -> std::io::Resu
         .encode()
         .ok_or_else(|| std::io::Error::other("a message that is too long"))?;
     send.write_chunk(Bytes::from(bytes)).await
+}
+
+/// Waits until decisions of the policy may be others; for ever when the node is gone. Cancel-safe.
+pub(crate) async fn another_policy(events: &mut Events) {
+    let missed = events.missed();
+    while let Some(event) = events.next().await {
+        if event == Event::PolicyChanged || events.missed() > missed {
+            return;
+        }
+    }
+    std::future::pending::<()>().await;
 }
 
 /// The next message of a control stream; `None` at its end.

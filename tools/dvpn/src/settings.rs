@@ -147,19 +147,16 @@ impl Settings {
 impl Settings {
     /// Whether a running network can go on with these in the place of `current`.
     pub(crate) fn is_reachable_from(&self, current: &Self) -> bool {
-        (&self.interface, &self.network, &self.pool, &self.fixed)
-            == (
-                &current.interface,
-                &current.network,
-                &current.pool,
-                &current.fixed,
-            )
+        let mut kept = self.clone();
+        kept.keep_fixed_of(current);
+        kept == *self
     }
 
     /// Takes over what cannot change while the network is up.
     pub(crate) fn keep_fixed_of(&mut self, current: &Self) {
         self.interface.clone_from(&current.interface);
         self.network.clone_from(&current.network);
+        self.max_mtu = current.max_mtu;
         self.pool.clone_from(&current.pool);
         self.fixed.clone_from(&current.fixed);
     }

@@ -17,6 +17,7 @@
 //! Calls block for milliseconds (`nft` is a program) and need no runtime: undoing also works while
 //! the process unwinds. They act in the network namespace of the calling thread.
 
+mod abrupt;
 mod change;
 mod down;
 mod error;
@@ -42,6 +43,7 @@ pub use self::resolver::present_servers;
 use self::change::Change;
 use self::journal::{Files, Journal};
 use self::netlink::Netlink;
+use self::schedule::Schedule;
 use crate::plan::Plan;
 
 /// A name that this process has for itself, with a journal.
@@ -75,6 +77,7 @@ impl Instance {
                 pid,
             });
         };
+        abrupt::undo_at_second_signal(&files);
         let stale = files.read()?;
         if let Some(record) = &stale {
             journal::undo_stale(&files, record)?;
@@ -145,9 +148,15 @@ impl Applied {
     /// Makes the system as another plan says. What both plans have stays untouched.
     ///
     /// # Errors
-    /// Whatever hinders. Everything is then as it was before the first plan.
+    /// Whatever hinders. When it was found out before anything was changed, the former plan stands
+    /// ([`Applied::is_up`]); else everything is as it was before the first plan.
     pub fn change(&mut self, plan: &Plan) -> Result<(), SystemError> {
         self.move_to(plan, |_| Ok(()))
+    }
+
+    /// Whether the system is as a plan says: the last one that was applied without an error.
+    pub fn is_up(&self) -> bool {
+        !self.is_undone
     }
 
     /// Puts everything back. The name stays taken until this is dropped.
@@ -164,19 +173,24 @@ impl Applied {
         plan: &Plan,
         gate: impl Fn(&Change) -> Result<(), SystemError>,
     ) -> Result<(), SystemError> {
-        let moved = self.try_move_to(plan, gate);
-        if moved.is_err() {
-            self.take_back()?;
+        let schedule = match schedule::schedule(plan, &self.made) {
+            Err(error) if !self.made.is_empty() => return Err(error),
+            schedule => schedule,
+        };
+        let moved = schedule.and_then(|schedule| self.try_move_to(schedule, gate));
+        if moved.is_err()
+            && let Err(error) = self.take_back()
+        {
+            tracing::error!(%error, "not everything is as it was before");
         }
         moved
     }
 
     fn try_move_to(
         &mut self,
-        plan: &Plan,
+        schedule: Schedule,
         gate: impl Fn(&Change) -> Result<(), SystemError>,
     ) -> Result<(), SystemError> {
-        let schedule = schedule::schedule(plan, &self.made)?;
         self.warnings = schedule.warnings;
         let next = schedule.changes;
         let all = self

@@ -15,6 +15,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::asked::{self, Carries, NotAsked};
 use crate::bound::Bounds;
 use crate::datagrams::{self, Connected, Oversized};
 use crate::join::{Ending, JoinError};
@@ -169,32 +170,23 @@ pub(crate) fn with_room(
 
 /// The target that a request names.
 pub(crate) fn asked_target(request: &ChannelRequest) -> Result<Target, DeclineReason> {
-    let target = named_target(request)?;
-    let is_udp = matches!(target, Target::Udp { .. });
-    if is_udp == (request.kind == ChannelKind::Datagrams) {
-        Ok(target)
-    } else {
-        Err(wrong_kind())
-    }
+    asked::target(&request.metadata, carries(request)).map_err(|why| bad_request(&why))
 }
 
-/// The place to listen that a request names: held by a stream, whatever it carries.
+/// The place to listen that a request names.
 pub(crate) fn asked_place(request: &ChannelRequest) -> Result<Target, DeclineReason> {
-    if request.kind == ChannelKind::Datagrams {
-        return Err(wrong_kind());
+    asked::place(&request.metadata, carries(request)).map_err(|why| bad_request(&why))
+}
+
+fn carries(request: &ChannelRequest) -> Carries {
+    match request.kind {
+        ChannelKind::Datagrams => Carries::Datagrams,
+        _ => Carries::Stream,
     }
-    named_target(request)
 }
 
-fn named_target(request: &ChannelRequest) -> Result<Target, DeclineReason> {
-    let bad = |why: String| DeclineReason::new(DeclineCode::BadRequest, why);
-    let text = std::str::from_utf8(&request.metadata)
-        .map_err(|_| bad("the target is not text".to_owned()))?;
-    text.parse().map_err(|error| bad(format!("{error}")))
-}
-
-fn wrong_kind() -> DeclineReason {
-    DeclineReason::new(DeclineCode::BadRequest, "the channel is of the wrong kind")
+fn bad_request(why: &NotAsked) -> DeclineReason {
+    DeclineReason::new(DeclineCode::BadRequest, why.to_string())
 }
 
 /// A target that was reached.

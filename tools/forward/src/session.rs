@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use dhtnet::{ChannelError, ChannelRequest, ConnectOptions, ConnectionReport, EndReason, Node};
 use dhtnet_cli::failure::chain;
+use dhtnet_cli::flags::ServiceName;
 use dhtnet_cli::node::{channel_failure, connect_failure};
 use dhtnet_cli::own_identity::resolve_peer;
 use dhtnet_cli::{Failure, Peer, Talk};
@@ -48,6 +49,8 @@ pub struct Session {
     pub report: Report,
     /// What the tool's channels are called.
     pub names: Names,
+    /// What `--service` named: peers have to name it too.
+    pub service: Option<ServiceName>,
 }
 
 impl Session {
@@ -78,7 +81,9 @@ impl Session {
             id: self.node.id(),
             hints,
         };
-        format!("{} {address}{rest}", self.talk.tool())
+        let named = self.service.as_ref();
+        let service = named.map_or(String::new(), |name| format!("--service {name} "));
+        format!("{} {service}{address}{rest}", self.talk.tool())
     }
 
     /// The request for a channel to `target`.

@@ -254,6 +254,7 @@ mod tests {
                 ConnectError::NotFound {
                     peer,
                     tried: Vec::new(),
+                    others: Vec::new(),
                     relays: Vec::new(),
                 },
                 Reply::NetworkUnreachable,

@@ -39,6 +39,7 @@ const LAYERS: &[Layer] = &[
     outer("crtmgr", TOOL_MAY_USE),
     outer("dhtnet-copy", &[]),
     outer("dhtnet-terminal", &[]),
+    core("dhtnet-shell-wire", &[]),
     outer(
         "dsh",
         &[
@@ -47,6 +48,7 @@ const LAYERS: &[Layer] = &[
             "dhtnet-cli",
             "dhtnet-forward",
             "dhtnet-copy",
+            "dhtnet-shell-wire",
             "dhtnet-terminal",
         ],
     ),

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use crate::channel::{Phase, RecvSide};
 use crate::codec::{self, AnswerFrame};
 use crate::error::AnswerError;
@@ -29,6 +31,8 @@ impl Mux {
         self.table.move_to(id, Phase::Open);
         if let Some(channel) = self.table.channel_mut(id) {
             channel.preface = codec::encode_answer(&AnswerFrame::Accepted);
+            // The application has it.
+            channel.request.metadata = Bytes::new();
             channel.last_activity = now;
         }
         self.flush(link, id);

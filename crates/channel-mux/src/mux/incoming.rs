@@ -9,7 +9,7 @@ use crate::channel::{Channel, Phase, RecvSide, SendSide};
 use crate::codec::{self, AnswerFrame, DecodeError, RequestFrame};
 use crate::event::{ChannelId, Deadline, Event, Side};
 use crate::frame::{FrameError, FrameReader};
-use crate::limits::{ANSWER_TIMEOUT, MAX_REQUEST_FRAME, REQUEST_TIMEOUT};
+use crate::limits::{ANSWER_TIMEOUT, MAX_LARGE_REQUESTS, MAX_REQUEST_FRAME, REQUEST_TIMEOUT};
 use crate::link::{Link, StreamId};
 use crate::mux::Mux;
 use crate::reason::{DeclineCode, DeclineReason};
@@ -61,7 +61,7 @@ impl Mux {
         };
         match reader.read(link, stream) {
             Ok(body) => self.on_request(link, now, id, &body),
-            Err(FrameError::Blocked) => {}
+            Err(FrameError::Blocked) => self.bound_large_requests(link, id),
             Err(FrameError::Reset(_)) => {
                 let code = reset_code::for_decline(DeclineCode::Unanswered);
                 self.drop_incoming(link, id, code);
@@ -71,6 +71,22 @@ impl Mux {
                 self.drop_incoming(link, id, reset_code::MALFORMED);
             }
         }
+    }
+
+    /// Declines a request on its way that is large, when there are as many as there may be.
+    fn bound_large_requests(&mut self, link: &mut dyn Link, id: ChannelId) {
+        if self.is_one_large_too_many(id) {
+            self.decline_with(link, id, &DeclineCode::Busy.into());
+        }
+    }
+
+    fn is_one_large_too_many(&self, id: ChannelId) -> bool {
+        let is_large = self
+            .table
+            .channel(id)
+            .is_some_and(Channel::is_large_request);
+        let all = || self.table.iter().filter(|c| c.is_large_request()).count();
+        is_large && all() > MAX_LARGE_REQUESTS
     }
 
     fn on_request(&mut self, link: &mut dyn Link, now: Instant, id: ChannelId, body: &Bytes) {
@@ -102,9 +118,14 @@ impl Mux {
                 link.set_priority(stream, request.priority.link_priority());
             }
             channel.request = request.clone();
-            channel.announced = true;
         }
         self.table.move_to(id, Phase::Offered);
+        if self.is_one_large_too_many(id) {
+            return self.decline_with(link, id, &DeclineCode::Busy.into());
+        }
+        if let Some(channel) = self.table.channel_mut(id) {
+            channel.announced = true;
+        }
         self.deadlines
             .set(Some(id), Deadline::Answer, now + ANSWER_TIMEOUT);
         self.events.push_back(Event::Incoming { id, request });

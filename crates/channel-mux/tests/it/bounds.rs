@@ -2,8 +2,8 @@
 
 use dhtnet_channel_mux::codec::{ControlFrame, RequestFrame, encode_control, encode_request};
 use dhtnet_channel_mux::limits::{
-    MAX_CONTROL_BACKLOG, MAX_CONTROL_FRAME, MAX_METADATA, MAX_NAME, MAX_NOTE, MAX_NOTES, MAX_PINGS,
-    MIN_PENDING_REQUESTS,
+    LARGE_REQUEST, MAX_CONTROL_BACKLOG, MAX_CONTROL_FRAME, MAX_LARGE_REQUESTS, MAX_METADATA,
+    MAX_NAME, MAX_NOTE, MAX_NOTES, MAX_PINGS, MIN_PENDING_REQUESTS,
 };
 use dhtnet_channel_mux::{
     ChannelRequest, DeclineCode, Event, Fault, InvalidRequest, Limits, Link, NoteError, OpenError,
@@ -51,7 +51,7 @@ fn a_name_of_255_bytes_is_carried_and_one_of_256_is_not() {
 }
 
 #[test]
-fn metadata_of_4096_bytes_is_carried_and_4097_are_not() {
+fn metadata_of_56_kib_is_carried_and_one_byte_more_is_not() {
     let mut pair = Pair::new();
     try_open(
         &mut pair,
@@ -190,6 +190,44 @@ fn a_peer_that_asks_more_at_once_than_it_was_told_is_busied() {
         "the one past has its answer"
     );
     assert_eq!(pair.b.mux.stats().buffered_bytes, max, "one byte each");
+}
+
+#[test]
+fn sixteen_large_requests_wait_and_the_next_is_busied() {
+    let mut pair = Pair::new();
+    let large = || ChannelRequest::stream("test").metadata(vec![1; LARGE_REQUEST + 1]);
+    for _ in 0..MAX_LARGE_REQUESTS {
+        pair.a.open(large());
+    }
+    pair.run();
+    assert_eq!(pair.b.mux.stats().pending_requests, MAX_LARGE_REQUESTS);
+    assert_eq!(pair.b.mux.stats().declined, 0);
+    pair.a.open(large());
+    pair.a
+        .open(ChannelRequest::stream("test").metadata(vec![1; LARGE_REQUEST]));
+    pair.run();
+    assert_eq!(pair.b.mux.stats().declined, 1, "one past the bound");
+    assert_eq!(pair.b.mux.stats().pending_requests, MAX_LARGE_REQUESTS + 1);
+    // An answer makes room.
+    let (first, _) = pair.b.incoming();
+    pair.b.accept(first);
+    pair.a.open(large());
+    pair.run();
+    assert_eq!(pair.b.mux.stats().declined, 1);
+}
+
+#[test]
+fn a_large_request_that_only_begins_counts_too() {
+    let mut pair = Pair::new();
+    pair.a.mute = true;
+    for _ in 0..=MAX_LARGE_REQUESTS {
+        let stream = pair.a.link.open_stream().unwrap();
+        pair.a
+            .raw(stream, &((LARGE_REQUEST + 1) as u16).to_be_bytes());
+        pair.run();
+    }
+    assert_eq!(pair.b.mux.stats().declined, 1);
+    assert_eq!(pair.b.mux.stats().pending_requests, MAX_LARGE_REQUESTS);
 }
 
 #[test]

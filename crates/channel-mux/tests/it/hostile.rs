@@ -5,7 +5,7 @@ use std::time::Duration;
 use dhtnet_channel_mux::codec::{
     AnswerFrame, ControlFrame, Hello, RequestFrame, encode_answer, encode_control, encode_request,
 };
-use dhtnet_channel_mux::limits::HELLO_TIMEOUT;
+use dhtnet_channel_mux::limits::{HELLO_TIMEOUT, MAX_METADATA};
 use dhtnet_channel_mux::{
     ChannelRequest, CloseCode, CloseReason, DeclineCode, DeclineReason, Event, Fault, Limits, Link,
     LinkEvent, ReadError, StreamId,
@@ -217,7 +217,7 @@ fn requests_that_break_a_rule_are_declined_in_words() {
         ChannelRequest::stream(""),
         ChannelRequest::stream("n".repeat(256)),
         ChannelRequest::stream("a\nb"),
-        ChannelRequest::stream("m").metadata(vec![0; 4097]),
+        ChannelRequest::stream("m").metadata(vec![0; MAX_METADATA + 1]),
     ];
     for request in bad {
         let mut pair = Pair::new();

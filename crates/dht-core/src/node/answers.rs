@@ -35,6 +35,7 @@ impl Node {
                 .filter(|told| Family::of(&told.address) == family);
             lookup.on_answer(address, response.sender, response.token, nodes.copied());
         }
+        operation.on_late_answer(address);
         // What it told of the other family helps there.
         let other = match Family::of(&address) {
             Family::V4 => Family::V6,

@@ -9,7 +9,7 @@ use super::answers::accept_item;
 use super::event::{Event, Item};
 use super::operation::{Operation, Step, Task};
 use super::wire::Purpose;
-use super::{Node, OperationId};
+use super::{MAX_LINGERING, Node, OperationId};
 use crate::address::{Contact, Family};
 use crate::id::Id;
 use crate::krpc::Put;
@@ -130,6 +130,9 @@ impl Node {
         });
         if !sent {
             operation.on_silent(asked.address);
+        } else if let Task::Subscribe { listener, .. } = &operation.task {
+            let asked = (asked.address, token);
+            self.subscriptions.on_asked(now, *listener, asked);
         }
     }
 
@@ -205,12 +208,17 @@ impl Node {
     }
 
     fn finish(&mut self, now: Instant, id: OperationId) {
-        let Some(operation) = self.operations.remove(&id) else {
+        let Some(mut operation) = self.operations.remove(&id) else {
             return;
         };
+        let was_told = operation.is_lingering();
         if self.operations.is_empty() {
             self.operations = std::collections::BTreeMap::new();
         }
+        if was_told {
+            return;
+        }
+        let lingers = operation.may_linger() && self.lingering() < MAX_LINGERING;
         self.wire.counters.lookups += 1;
         match operation.task {
             Task::Refresh { .. } => self.on_refreshed(now, id, &operation),
@@ -222,6 +230,16 @@ impl Node {
             }
             _ => self.on_done(now, id, &operation),
         }
+        if lingers {
+            operation.move_to_lingering();
+            self.operations.entry(id).or_insert(operation);
+        }
+    }
+
+    /// Operations that are over but for nodes that answer late.
+    pub(super) fn lingering(&self) -> usize {
+        let all = self.operations.values();
+        all.filter(|operation| operation.is_lingering()).count()
     }
 
     fn on_done(&mut self, now: Instant, id: OperationId, operation: &Operation) {

@@ -187,7 +187,8 @@ impl Node {
             query,
         };
         match self.server.serve(&incoming, &self.sides, &mut self.wire) {
-            Served::Answered => {}
+            // What a new listener has missed goes out behind the answer.
+            Served::Answered => self.push_changes(now),
             Served::Changed(target, change) => self.on_change(now, target, &change),
             Served::Unproved => return Answered::NotYet,
         }

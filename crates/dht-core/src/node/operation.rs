@@ -51,6 +51,8 @@ enum Phase {
     Looking,
     Decided,
     Storing,
+    /// Its end was told; nodes that answer late store too.
+    Lingering,
 }
 
 /// One operation under way.
@@ -110,6 +112,7 @@ impl Operation {
             Phase::Looking => self.poll_looking(),
             Phase::Decided => Step::Decided,
             Phase::Storing => self.poll_storing(),
+            Phase::Lingering => self.poll_lingering(),
         }
     }
 
@@ -159,6 +162,60 @@ impl Operation {
             }
             None if self.storing.is_over() => Step::Finished,
             None => Step::Wait,
+        }
+    }
+
+    fn poll_lingering(&mut self) -> Step {
+        match self.storing.poll() {
+            Some((asked, token)) => Step::Store(asked, token),
+            None if self.has_loose_ends() => Step::Wait,
+            None => Step::Finished,
+        }
+    }
+
+    /// Whether somebody may still answer.
+    fn has_loose_ends(&self) -> bool {
+        let late: usize = self.lookups().map(Lookup::stragglers).sum();
+        late > 0 || !self.storing.is_settled()
+    }
+
+    /// Whether storing is worth going on with when its end is told. On a busy machine each lookup
+    /// misses other nodes of the nearest: who puts and who listens would not meet.
+    pub(crate) fn may_linger(&self) -> bool {
+        let is_over = self.phase == Phase::Storing;
+        is_over && self.stores_late() && self.has_loose_ends()
+    }
+
+    fn stores_late(&self) -> bool {
+        self.task.stores() && self.task.may_be_repeated()
+    }
+
+    pub(crate) fn is_lingering(&self) -> bool {
+        self.phase == Phase::Lingering
+    }
+
+    pub(crate) fn move_to_lingering(&mut self) {
+        self.phase = Phase::Lingering;
+    }
+
+    /// Whether it has told its end, and nothing is to be taken back.
+    pub(crate) fn ends_by_itself(&self) -> bool {
+        self.is_lingering() && !matches!(self.task, Task::Subscribe { .. })
+    }
+
+    /// A node has answered the lookup's question after the lookup was decided: it stores too, if it
+    /// is one of the nearest.
+    pub(crate) fn on_late_answer(&mut self, address: SocketAddr) {
+        let stores = matches!(self.phase, Phase::Storing | Phase::Lingering);
+        let lookup = self.lookups[Family::of(&address).index()].as_ref();
+        let Some(lookup) = lookup.filter(|_| stores && self.stores_late()) else {
+            return;
+        };
+        let mut all = lookup.closest();
+        let found = all.find(|(contact, _)| contact.address == address);
+        if let Some((contact, Some(token))) = found {
+            let id = Some(contact.id);
+            self.storing.add(Asked { address, id }, token);
         }
     }
 

@@ -143,7 +143,11 @@ impl Node {
 
     /// Ends an operation early. Nothing more is told about it.
     pub fn cancel(&mut self, now: Instant, operation: OperationId) {
-        self.operations.remove(&operation);
+        // One that has stored what it was to store is left to those that answer late.
+        let found = self.operations.get(&operation);
+        if !found.is_some_and(Operation::ends_by_itself) {
+            self.operations.remove(&operation);
+        }
         self.end_subscription(now, operation);
         self.republish.remove(operation);
     }
@@ -169,7 +173,9 @@ impl Node {
         (target, scope): (Id, Scope),
     ) {
         // Where there are too many, this one ends at once with nobody asked.
-        let lookups = match self.operations.len() < MAX_OPERATIONS {
+        let count = self.operations.len();
+        let has_room = count < MAX_OPERATIONS || count - self.lingering() < MAX_OPERATIONS;
+        let lookups = match has_room {
             true => self.lookups(now, &task, target, scope),
             false => [None, None],
         };

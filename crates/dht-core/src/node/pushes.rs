@@ -107,7 +107,7 @@ impl Node {
         self.push_changes(at.now);
     }
 
-    fn push_changes(&mut self, now: Instant) {
+    pub(super) fn push_changes(&mut self, now: Instant) {
         while let Some(push) = self.server.listeners.poll_push() {
             let pushing = Pushing {
                 to: push.to,

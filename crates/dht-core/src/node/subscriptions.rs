@@ -31,6 +31,11 @@ const MIN_RENEWAL: Duration = Duration::from_secs(10);
 const FIRST_RETRY: Duration = Duration::from_secs(2);
 const LAST_RETRY: Duration = Duration::from_secs(60);
 
+/// How long a node that was asked to take a subscription is heard before it has said that it does:
+/// as long as its answer is waited for. What it pushes may overtake the answer, or the answer may be
+/// lost.
+const ASKED_FOR: Duration = Duration::from_secs(5);
+
 /// Nodes that one subscription listens at: those of several rounds in both families.
 const MAX_LISTENED: usize = 64;
 
@@ -64,6 +69,20 @@ struct Subscription {
     anew_at: Option<Instant>,
 }
 
+impl Subscription {
+    /// What this node tells is heard until then.
+    fn hear(&mut self, now: Instant, until: Instant, (at, token): (SocketAddr, &[u8])) {
+        self.nodes.retain(|_, node| node.until > now);
+        if let Some(node) = self.nodes.get_mut(&at) {
+            node.until = node.until.max(until);
+            node.token = token.into();
+        } else if self.nodes.len() < MAX_LISTENED {
+            let token = token.into();
+            self.nodes.insert(at, Listened { until, token });
+        }
+    }
+}
+
 /// All own subscriptions.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
@@ -75,6 +94,19 @@ pub(super) struct Subscriptions {
 impl Subscriptions {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.due
+    }
+
+    /// A node that gave this write token is asked to take a subscription.
+    pub(super) fn on_asked(
+        &mut self,
+        now: Instant,
+        listener: u64,
+        (at, token): (SocketAddr, &[u8]),
+    ) {
+        let mut all = self.by_operation.values_mut();
+        if let Some(subscription) = all.find(|each| each.listener == listener) {
+            subscription.hear(now, now + ASKED_FOR, (at, token));
+        }
     }
 
     /// A node that gave this write token takes a subscription for `ttl` seconds.
@@ -90,14 +122,7 @@ impl Subscriptions {
             return;
         };
         let granted = Duration::from_secs(u64::from(ttl.max(1)));
-        subscription.nodes.retain(|_, node| node.until > now);
-        if subscription.nodes.len() < MAX_LISTENED || subscription.nodes.contains_key(&at) {
-            let node = Listened {
-                until: now + granted,
-                token: token.into(),
-            };
-            subscription.nodes.insert(at, node);
-        }
+        subscription.hear(now, now + granted, (at, token));
         subscription.granted = subscription.granted.min(granted);
     }
 

@@ -7,7 +7,7 @@ use crate::id::{ID_LEN, Id};
 /// The key of `map` that is farthest from `own`. Each step looks at both ends of a range and
 /// halves it at the first bit in which they differ, so there are about as many as the logarithm
 /// of the number of keys, and never more than 160.
-pub(super) fn farthest<T>(map: &BTreeMap<Id, T>, own: &Id) -> Option<Id> {
+pub(crate) fn farthest<T>(map: &BTreeMap<Id, T>, own: &Id) -> Option<Id> {
     let mut low = *map.first_key_value()?.0;
     let mut high = *map.last_key_value()?.0;
     while low != high {

@@ -8,6 +8,7 @@ use rand_core::Rng;
 
 use super::StoreError;
 use super::clock::Clock;
+use super::farthest::farthest;
 use super::scattered::scattered;
 use super::source::{Charges, Source};
 use super::swarm::{Place, Swarm};
@@ -20,7 +21,8 @@ pub(super) const MAX_INFO_HASHES: usize = 2_000;
 /// Most peers in all: 0.6 MB of IPv4 or 1.2 MB of IPv6, and at most twice that while lists grow.
 pub(super) const MAX_PEERS: usize = 50_000;
 
-/// Most peers that one source may have in all. To fill the store takes 250 addresses.
+/// Most peers that one source may have in all. To fill the store takes 250 addresses; ten can have all
+/// its info hashes, which is why the farthest makes room.
 pub(super) const MAX_PEERS_PER_SOURCE: usize = 200;
 
 /// For how long a peer is passed on after it announced itself, in seconds. BEP 5 gives no number.
@@ -61,14 +63,15 @@ impl PeerStore {
 
     /// Notes that `peer` has `info_hash`, for [`PEER_LIFETIME`]. A peer that is known is
     /// refreshed; a source with [`MAX_PORTS_PER_SOURCE`](super::swarm::MAX_PORTS_PER_SOURCE)
-    /// peers there replaces the oldest of its own; a full list replaces its oldest.
+    /// peers there replaces the oldest of its own; a full list replaces its oldest; where there are
+    /// [`MAX_INFO_HASHES`], the farthest from `own`, this node's id, makes room for a nearer one.
     ///
     /// # Errors
     /// Port 0, a peer at another address than `from`, a source at its quota, a full store.
     pub(crate) fn announce(
         &mut self,
         now: Instant,
-        info_hash: Id,
+        (own, info_hash): (&Id, Id),
         peer: SocketAddr,
         from: IpAddr,
     ) -> Result<(), StoreError> {
@@ -89,7 +92,7 @@ impl PeerStore {
         if place == Place::New && self.peers >= MAX_PEERS {
             return Err(StoreError::Full);
         }
-        let at = self.place_of_hash(info_hash).ok_or(StoreError::Full)?;
+        let at = self.place_of_hash(own, info_hash)?;
         let heard = self.clock.stamp(now);
         let displaced = self.hashes[at].put(place, peer, heard);
         if let Some(displaced) = displaced {
@@ -193,18 +196,30 @@ impl PeerStore {
         self.hashes[at as usize].place_of(peer, source)
     }
 
-    /// Where `info_hash` is, now at the latest; none where there is no room for another.
-    fn place_of_hash(&mut self, info_hash: Id) -> Option<usize> {
+    /// Where `info_hash` is, now at the latest. Where there is no room for another the farthest from
+    /// `own` goes with its peers, unless all are nearer than this one.
+    fn place_of_hash(&mut self, own: &Id, info_hash: Id) -> Result<usize, StoreError> {
         if let Some(&at) = self.places.get(&info_hash) {
-            return Some(at as usize);
+            return Ok(at as usize);
         }
         if self.hashes.len() >= MAX_INFO_HASHES {
-            return None;
+            let farther = farthest(&self.places, own)
+                .filter(|id| id.distance(own) > info_hash.distance(own))
+                .and_then(|id| self.places.get(&id).copied());
+            self.drop_hash(farther.ok_or(StoreError::TooFar)? as usize);
         }
         let at = self.hashes.len();
         self.hashes.push(InfoHash::new(info_hash));
         self.places.insert(info_hash, at as u32);
-        Some(at)
+        Ok(at)
+    }
+
+    fn drop_hash(&mut self, at: usize) {
+        self.peers -= self.hashes[at].v4.len() + self.hashes[at].v6.len();
+        for address in self.hashes[at].addresses() {
+            self.charges.remove(Source::of(address.ip()));
+        }
+        self.remove_hash(at);
     }
 
     fn remove_hash(&mut self, at: usize) {
@@ -237,6 +252,10 @@ impl InfoHash {
             SocketAddr::V4(_) => self.v4.put(place, compact(peer), heard),
             SocketAddr::V6(_) => self.v6.put(place, compact(peer), heard),
         }
+    }
+
+    fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.v4.addresses().chain(self.v6.addresses())
     }
 
     fn is_live(&self, clock: &Clock, seconds: u32) -> bool {

@@ -105,6 +105,12 @@ impl<const N: usize> Swarm<N> {
         read_compact_address(&peer.compact)
     }
 
+    /// All peers, those that expired since the last sweep too.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        let all = self.0.iter();
+        all.filter_map(|peer| read_compact_address(&peer.compact))
+    }
+
     /// Whether any peer has not expired.
     pub(super) fn is_live(&self, clock: &Clock, seconds: u32) -> bool {
         let mut peers = self.0.iter();

@@ -3,9 +3,13 @@
 //! A listener has one push on its way at a time. What changes meanwhile waits by key, so that a
 //! value that changes often is pushed once with its last state; a listener that falls too far
 //! behind is told to get everything anew. How a push is repeated and given up is the caller's.
+//!
+//! A key or a node that is full makes room for a source that has less there than the one with most, at
+//! the cost of that one: otherwise one host could keep a device from being called.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeBounds;
 use std::time::{Duration, Instant};
 
 use super::query::{Subject, ValueQuery};
@@ -24,7 +28,7 @@ const MAX_LISTENERS: usize = 4096;
 const MAX_LISTENERS_PER_SOURCE: u32 = 256;
 
 /// Subscriptions to one key: a change is at most so many pushes.
-const MAX_LISTENERS_PER_KEY: usize = 256;
+const MAX_LISTENERS_PER_KEY: u32 = 256;
 
 /// Changes that wait for one listener; with more it is told to get everything anew.
 const MAX_PENDING: usize = 16;
@@ -44,10 +48,10 @@ pub(crate) enum ListenError {
     /// The sender's address has its share.
     #[error("this address has too many subscriptions")]
     Source,
-    /// The key has as many as a key may have.
+    /// The key has as many as a key may have, shared as fairly as it can be.
     #[error("the key has too many subscriptions")]
     Key,
-    /// The node has as many as it may have.
+    /// The node has as many as it may have, shared as fairly as it can be.
     #[error("the node has too many subscriptions")]
     Node,
 }
@@ -148,17 +152,12 @@ impl Listeners {
             return Ok(LISTEN_TTL);
         }
         let source = Source::of(key.address.ip());
-        if self.subscriptions.len() >= MAX_LISTENERS {
-            return Err(ListenError::Node);
-        }
         let of_source = self.per_source.get(&source).copied().unwrap_or_default();
         if of_source >= MAX_LISTENERS_PER_SOURCE {
             return Err(ListenError::Source);
         }
-        if self.subscriptions.range(all_under(&key.target)).count() >= MAX_LISTENERS_PER_KEY {
-            return Err(ListenError::Key);
-        }
-        self.per_source.insert(source, of_source + 1);
+        self.make_room(&key.target, source)?;
+        *self.per_source.entry(source).or_default() += 1;
         self.deadlines.insert((expires, key));
         let subscription = Subscription {
             query,
@@ -169,6 +168,57 @@ impl Listeners {
         };
         self.subscriptions.insert(key, subscription);
         Ok(LISTEN_TTL)
+    }
+
+    /// Whether there is this subscription.
+    pub(crate) fn contains(&self, key: &ListenerKey) -> bool {
+        self.subscriptions.contains_key(key)
+    }
+
+    /// A value that one subscription has not been told of.
+    pub(crate) fn owe(&mut self, key: &ListenerKey, subject: &Subject) {
+        if let Some(subscription) = self.subscriptions.get_mut(key)
+            && subscription.query.filter.matches(subject)
+        {
+            subscription.remember(subject.key);
+            if subscription.line == Line::Idle {
+                subscription.line = Line::Ready;
+                self.ready.push_back(*key);
+            }
+        }
+    }
+
+    /// Ends a subscription of another source, if one of `source` to `target` needs its place.
+    fn make_room(&mut self, target: &Id, source: Source) -> Result<(), ListenError> {
+        let mut at_key: BTreeMap<Source, u32> = BTreeMap::new();
+        for (key, _) in self.subscriptions.range(all_under(target)) {
+            *at_key.entry(Source::of(key.address.ip())).or_default() += 1;
+        }
+        let victim = if at_key.values().sum::<u32>() >= MAX_LISTENERS_PER_KEY {
+            let crowd = crowd(&at_key, source).ok_or(ListenError::Key)?;
+            self.soonest_of(crowd, all_under(target))
+        } else if self.subscriptions.len() >= MAX_LISTENERS {
+            let crowd = crowd(&self.per_source, source).ok_or(ListenError::Node)?;
+            self.soonest_of(crowd, ..)
+        } else {
+            None
+        };
+        if let Some(victim) = victim {
+            self.cancel(&victim);
+        }
+        Ok(())
+    }
+
+    /// The subscription of `source` that ends first.
+    fn soonest_of(
+        &self,
+        source: Source,
+        range: impl RangeBounds<ListenerKey>,
+    ) -> Option<ListenerKey> {
+        let all = self.subscriptions.range(range);
+        let of_source = all.filter(|(key, _)| Source::of(key.address.ip()) == source);
+        let soonest = of_source.min_by_key(|(_, subscription)| subscription.expires);
+        soonest.map(|(key, _)| *key)
     }
 
     /// Ends a subscription. Returns whether there was one.
@@ -259,6 +309,13 @@ impl Listeners {
     pub(crate) fn len(&self) -> usize {
         self.subscriptions.len()
     }
+}
+
+/// The source with most subscriptions, unless `source` would have as many with one more.
+fn crowd(counts: &BTreeMap<Source, u32>, source: Source) -> Option<Source> {
+    let own = counts.get(&source).copied().unwrap_or_default();
+    let (crowd, count) = counts.iter().max_by_key(|(_, count)| **count)?;
+    (*count > own + 1).then_some(*crowd)
 }
 
 /// Every subscription to one key.

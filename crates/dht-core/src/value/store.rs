@@ -10,7 +10,6 @@
 
 mod entry;
 mod error;
-mod farthest;
 mod quota;
 
 use std::borrow::Cow;
@@ -30,6 +29,7 @@ use super::source::Source;
 use super::time::UnixTime;
 use crate::address::is_local;
 use crate::id::Id;
+use crate::store::farthest;
 
 /// How far the clock of one who makes a value may be ahead of ours.
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
@@ -223,8 +223,10 @@ impl ValueStore {
         value.verify(target)?;
         check_policies(arrival, policy, target, (&value, old.as_ref()))?;
         let kept_until = known.map_or(until, |entry| entry.kept_until.max(until));
+        let same = known.filter(|_| change == Change::Refreshed);
         let entry = Entry {
             subject,
+            arrived: same.map_or(arrival.now, |entry| entry.arrived),
             state: if value.is_removal() {
                 State::Removed
             } else {
@@ -290,6 +292,22 @@ impl ValueStore {
         (key, query): (&ValueKey, &ValueQuery),
     ) -> Option<Cow<'_, [u8]>> {
         self.find(target, key)?.selected(now, query)
+    }
+
+    /// The values and removals under `target` that came in the last `age`.
+    pub(crate) fn arrived_within(
+        &self,
+        now: Instant,
+        target: &Id,
+        age: Duration,
+    ) -> impl Iterator<Item = &Subject> {
+        let entries = self.keys.get(target).into_iter();
+        let entries = entries.flat_map(|bucket| &bucket.entries);
+        let is_new = move |entry: &&Entry| {
+            let lies_here = entry.expires > now && !entry.record.is_empty();
+            lies_here && now.saturating_duration_since(entry.arrived) < age
+        };
+        entries.filter(is_new).map(|entry| &entry.subject)
     }
 
     /// The first key after `after`, of all where that is none.
@@ -399,11 +417,16 @@ impl ValueStore {
         entry: Entry,
     ) -> Result<(), ValueError> {
         let replaced = self.find(target, &entry.subject.key).map(Entry::cost);
-        if replaced.is_none() {
-            self.make_room_under(target, entry.source)?;
-        }
-        let added = entry.cost().saturating_sub(replaced.unwrap_or_default());
+        let victim = match replaced {
+            Some(_) => None,
+            None => self.victim_under(target, entry.source)?,
+        };
+        let freed = replaced.or(victim.map(|(_, cost)| cost));
+        let added = entry.cost().saturating_sub(freed.unwrap_or_default());
         self.make_room_for(arrival.own, target, added)?;
+        if let Some((at, _)) = victim {
+            self.drop_entry(target, at);
+        }
         self.bytes += entry.cost();
         self.quotas.add(entry.charge());
         let deadline = entry.next_deadline();
@@ -426,49 +449,60 @@ impl ValueStore {
         Ok(())
     }
 
-    /// A place under a key that may be full.
-    fn make_room_under(&mut self, target: &Id, source: Source) -> Result<(), ValueError> {
-        let Some(bucket) = self.keys.get_mut(target) else {
-            return Ok(());
+    /// What has to go under a key for one more of `source`, by its place, and what it takes; none where
+    /// there is room.
+    fn victim_under(
+        &self,
+        target: &Id,
+        source: Source,
+    ) -> Result<Option<(usize, usize)>, ValueError> {
+        let Some(bucket) = self.keys.get(target) else {
+            return Ok(None);
         };
         if bucket.entries.len() < self.limits.values_per_key {
-            return Ok(());
+            return Ok(None);
         }
-        let victim = bucket.most_crowded(source).ok_or(ValueError::FullKey)?;
-        let victim = bucket.entries.remove(victim);
-        self.bytes -= victim.cost();
-        self.len -= 1;
-        self.quotas.remove(victim.charge());
-        Ok(())
+        let at = bucket.most_crowded(source).ok_or(ValueError::FullKey)?;
+        Ok(Some((at, bucket.entries[at].cost())))
     }
 
-    /// Room for `cost` bytes under `target`, at the cost of farther keys.
-    fn make_room_for(&mut self, own: &Id, target: &Id, cost: usize) -> Result<(), ValueError> {
-        loop {
-            let needs_key = !self.keys.contains_key(target);
-            let is_full = self.bytes + cost > self.limits.bytes
-                || (needs_key && self.keys.len() >= self.limits.keys);
-            if !is_full {
-                return Ok(());
-            }
-            let farthest = farthest::from(&self.keys, own).ok_or(ValueError::FullStore)?;
-            if own.distance(&farthest) <= own.distance(target) {
-                return Err(ValueError::FullStore);
-            }
-            self.drop_key(&farthest);
-        }
-    }
-
-    fn drop_key(&mut self, target: &Id) {
-        let Some(bucket) = self.keys.remove(target) else {
-            return;
-        };
-        self.deadlines.remove(&(bucket.deadline, *target));
-        for entry in &bucket.entries {
-            self.bytes -= entry.cost();
+    fn drop_entry(&mut self, target: &Id, at: usize) {
+        if let Some(bucket) = self.keys.get_mut(target) {
+            let dropped = bucket.entries.remove(at);
+            self.bytes -= dropped.cost();
             self.len -= 1;
-            self.quotas.remove(entry.charge());
+            self.quotas.remove(dropped.charge());
         }
+    }
+
+    /// Room for `cost` bytes under `target`, at the cost of farther keys. If that would take one that is
+    /// nearer, none is dropped.
+    fn make_room_for(&mut self, own: &Id, target: &Id, cost: usize) -> Result<(), ValueError> {
+        let mut dropped: Vec<(Id, Bucket)> = Vec::new();
+        let mut freed = 0;
+        let needs_key = !self.keys.contains_key(target);
+        while self.bytes - freed + cost > self.limits.bytes
+            || (needs_key && self.keys.len() >= self.limits.keys)
+        {
+            let farther = farthest(&self.keys, own)
+                .filter(|id| own.distance(id) > own.distance(target))
+                .and_then(|id| self.keys.remove_entry(&id));
+            let Some((id, bucket)) = farther else {
+                self.keys.extend(dropped);
+                return Err(ValueError::FullStore);
+            };
+            freed += bucket.entries.iter().map(Entry::cost).sum::<usize>();
+            dropped.push((id, bucket));
+        }
+        self.bytes -= freed;
+        for (id, bucket) in dropped {
+            self.deadlines.remove(&(bucket.deadline, id));
+            self.len -= bucket.entries.len();
+            for entry in &bucket.entries {
+                self.quotas.remove(entry.charge());
+            }
+        }
+        Ok(())
     }
 }
 

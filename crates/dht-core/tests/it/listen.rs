@@ -1,5 +1,7 @@
 //! Listening: what is pushed, how soon, and what is not believed.
 
+use std::time::Duration;
+
 use dhtnet_dht_core::krpc::{Method, Records};
 use dhtnet_dht_core::node::Scope;
 use dhtnet_dht_core::value::{Draft, Filter, UnixTime, Value, ValueId};
@@ -179,4 +181,87 @@ fn pushes_of_strangers_are_refused_and_what_is_said_to_be_gone_is_not_believed()
     assert_eq!(net.replies(push.from, 3, &lie(listener)).len(), 1);
     assert!(!net.events(3).contains(&Event::Gone(id, value.key())));
     assert_eq!(net.events_of(3, id).len(), before + 1);
+}
+
+/// Values that are put at the moment somebody begins to listen, and were not heard in this time.
+fn unheard(net: &mut Net, rounds: u64, within: Duration) -> Vec<String> {
+    let mut unheard = Vec::new();
+    for round in 0..rounds {
+        let target = Id::hash_of(&round.to_be_bytes());
+        let listen = net.with(3, |node, now| node.listen(now, target, Filter::default()));
+        net.run(ms(round % 40));
+        let wall = UnixTime((WALL + (net.now - net.start)).as_secs());
+        let draft = Draft::new(target, ValueId(round), vec![b'x'; 300]).with_ttl(secs(60));
+        let value = draft.signed(wall, &key(), 1).unwrap().value;
+        let put = net.with(1, |node, now| {
+            node.put_value(now, target, &value, Scope::Network)
+        });
+        let told = Event::Value(listen, value);
+        if !net.run_for(within, |net| net.events(3).contains(&told)) {
+            let count = |of, id| net.outcome_of(of, id).map(|outcome| outcome.acknowledged);
+            unheard.push(format!(
+                "{round}: listened at {:?}, stored at {:?}",
+                count(3, listen),
+                count(1, put)
+            ));
+        }
+        net.with(3, |node, now| node.cancel(now, listen));
+        net.run(secs(1));
+    }
+    unheard
+}
+
+#[test]
+fn what_is_put_while_somebody_begins_to_listen_is_heard_on_busy_machines() {
+    for count in [4, 8, 30] {
+        let mut net = Net::new(count);
+        net.delay = ms(1);
+        net.run(secs(60));
+        net.busy = 40;
+        let unheard = unheard(&mut net, 200, ms(500));
+        assert!(unheard.is_empty(), "{count} nodes: {unheard:#?}");
+    }
+}
+
+#[test]
+fn what_comes_between_the_question_and_the_subscription_is_pushed() {
+    let mut net = Net::new(4);
+    net.run(secs(30));
+    // Two answer at once, and the third is waited for: meanwhile one of the two is given a value.
+    net.kill(2);
+    let id = net.with(3, |node, now| node.listen(now, target(), Filter::default()));
+    let value = value(&net, 1, 1, 600);
+    net.with(1, |node, now| {
+        node.put_value(now, target(), &value, Scope::Node(address(0)))
+    });
+    let lies_there = |net: &mut Net| net.node(0).stored().values == 1;
+    while !lies_there(&mut net) {
+        net.run(ms(1));
+    }
+    assert_eq!(
+        net.node(0).stored().listeners,
+        0,
+        "it comes too late for a push"
+    );
+    let told = Event::Value(id, value);
+    assert!(net.run_for(secs(1), |net| net.events(3).contains(&told)));
+}
+
+#[test]
+fn a_push_that_overtakes_the_word_of_its_node_is_heard() {
+    let mut net = Net::new(4);
+    net.run(secs(30));
+    let id = net.with(3, |node, now| node.listen(now, target(), Filter::default()));
+    net.run(ms(5));
+    let value = value(&net, 1, 1, 600);
+    net.with(1, |node, now| {
+        node.put_value(now, target(), &value, Scope::Node(address(0)))
+    });
+    while net.node(0).stored().listeners == 0 {
+        net.run(ms(1));
+    }
+    net.lose_all_to(3);
+    let told = Event::Value(id, value);
+    let heard = net.run_for(ms(20), |net| net.events(3).contains(&told));
+    assert!(heard, "before it is asked again");
 }

@@ -16,6 +16,9 @@ pub(crate) const WALL: Duration = Duration::from_secs(1_800_000_000);
 /// Steps at one instant: more means that a node wants to be called again and again for nothing.
 const MAX_STEPS_AT_ONCE: usize = 100_000;
 
+/// How long a busy machine may let a node wait.
+const TURN: Duration = Duration::from_millis(100);
+
 /// A datagram that was sent.
 #[derive(Debug, Clone)]
 pub(crate) struct Sent {
@@ -33,6 +36,8 @@ pub(crate) struct Net {
     pub(crate) slow: BTreeMap<usize, Duration>,
     /// Per cent of all datagrams.
     pub(crate) loss: u32,
+    /// Per cent of a node's [`TURN`]s in which its machine lets it wait.
+    pub(crate) busy: u32,
     nodes: Vec<Node>,
     by_address: BTreeMap<SocketAddr, usize>,
     dead: BTreeSet<usize>,
@@ -80,6 +85,7 @@ impl Net {
             delay: ms(10),
             slow: BTreeMap::new(),
             loss: 0,
+            busy: 0,
             nodes: Vec::new(),
             by_address: BTreeMap::new(),
             dead: BTreeSet::new(),
@@ -208,14 +214,34 @@ impl Net {
             let to = self.by_address.get(&transmit.destination);
             let slow = |index: &usize| self.slow.get(index).copied().unwrap_or_default();
             let delay = self.delay + slow(&index) + to.map(slow).unwrap_or_default();
+            let arrives = self.now + delay;
+            let arrives = to.map_or(arrives, |to| self.attended(*to, arrives));
             self.sequence += 1;
-            let key = (self.now + delay, self.sequence);
+            let key = (arrives, self.sequence);
             self.in_flight.insert(key, (from, transmit));
         }
         let events = self.events.entry(index).or_default();
         while let Some(event) = self.nodes[index].poll_event() {
             events.push(event);
         }
+    }
+
+    /// Loses what is on its way to a node.
+    pub(crate) fn lose_all_to(&mut self, index: usize) {
+        let to = |transmit: &Transmit| self.by_address.get(&transmit.destination);
+        let keeps = |transmit: &Transmit| to(transmit) != Some(&index);
+        self.in_flight.retain(|_, (_, transmit)| keeps(transmit));
+    }
+
+    /// When a node looks at what came at this time: later, where its machine has given the turn
+    /// to somebody else.
+    fn attended(&self, index: usize, arrives: Instant) -> Instant {
+        let turns = (arrives - self.start).as_millis() / TURN.as_millis();
+        let turn = self.start + TURN * turns as u32;
+        let mut rng = ChaCha20Rng::seed_from_u64(((index as u64) << 32) + turns as u64);
+        let is_busy = rng.next_u32() % 100 < self.busy;
+        let back = turn + TURN * (20 + rng.next_u32() % 80) / 100;
+        if is_busy { arrives.max(back) } else { arrives }
     }
 
     /// Lets a datagram arrive from anywhere.

@@ -387,6 +387,41 @@ fn no_more_operations_than_the_bound_run_at_once_and_the_next_ends_at_once() {
     assert!(net.node(0).is_ready(Family::V4));
 }
 
+/// How many of `count` values, put at once and over, are stored by a node that answers late.
+fn stored_late(count: u64) -> usize {
+    let mut net = Net::new(4);
+    net.run(secs(60));
+    // Long after it was given up, and well before it is forgotten.
+    net.slow.insert(3, ms(300));
+    let wall = UnixTime((WALL + (net.now - net.start)).as_secs());
+    let ids: Vec<OperationId> = net.with(1, |node, now| {
+        let one = |n: u64| {
+            let target = Id::hash_of(&n.to_be_bytes());
+            let draft = Draft::new(target, ValueId(n), b"x".to_vec()).with_ttl(secs(600));
+            let value = draft.unsigned(wall).unwrap().value;
+            node.put_value(now, target, &value, Scope::Network)
+        };
+        (0..count).map(one).collect()
+    });
+    let all_over = |net: &Net| ids.iter().all(|id| net.outcome_of(1, *id).is_some());
+    assert!(net.run_for(ms(250), all_over), "nobody waits for it");
+    assert_eq!(net.node(3).stored().values, 0);
+    // To withdraw what is over takes nothing back.
+    net.with(1, |node, now| {
+        ids.iter().for_each(|id| node.cancel(now, *id));
+    });
+    net.run(secs(10));
+    net.node(3).stored().values
+}
+
+#[test]
+fn a_node_that_answers_late_stores_too_after_as_many_operations_as_may_wait_for_it() {
+    const MAX_LINGERING: usize = 64;
+    assert_eq!(stored_late(1), 1);
+    assert_eq!(stored_late(MAX_LINGERING as u64), MAX_LINGERING);
+    assert_eq!(stored_late(MAX_LINGERING as u64 + 1), MAX_LINGERING);
+}
+
 #[test]
 fn an_immutable_item_of_the_largest_size_travels_whole() {
     let mut net = Net::new(12);

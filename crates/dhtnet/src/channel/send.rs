@@ -177,6 +177,23 @@ impl SendHalf {
         }
     }
 
+    /// Waits until the channel is lost as a whole: the policy here takes it back, or the connection
+    /// ends. An end that the peer gives one direction is none. For who neither reads nor writes for
+    /// a while. One task of a channel may wait so; the future does not borrow the half.
+    pub fn lost(&self) -> impl Future<Output = ChannelError> + Send + use<> {
+        let held = self.held.clone();
+        async move {
+            let lost = poll_fn(|cx| {
+                let mut state = held.handle.shared().lock();
+                held.wait::<std::convert::Infallible>(&mut state, Interest::Loss, cx)
+            });
+            match lost.await {
+                Ok(never) => match never {},
+                Err(error) => error,
+            }
+        }
+    }
+
     /// Opens another channel on the same connection. Unlike
     /// [`Node::connect_with`](crate::Node::connect_with) it never reaches another program of the
     /// peer, and makes no new connection.

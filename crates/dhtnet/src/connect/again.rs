@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dhtnet_identity::{DeviceId, PeerAddress};
 
-use super::Attempt;
+use super::{Attempt, Others};
 use crate::discovery::Discovery;
 use crate::state::Shared;
 
@@ -40,6 +40,7 @@ pub(crate) async fn reach_again(
                     sources: sources.clone(),
                     peer: PeerAddress::from(peer),
                     changed,
+                    others: Others::LeftOut,
                 };
                 tokio::spawn(attempt.run());
             }

@@ -64,6 +64,8 @@ pub(crate) struct Connection {
     pub(crate) peer: Option<DeviceId>,
     pub(crate) initiated: bool,
     pub(crate) since: Instant,
+    /// When the peer's program was started, if it says for how long it has run.
+    pub(crate) peer_began: Option<Instant>,
     /// Whether the handshake was ever done.
     pub(crate) established: bool,
     /// Channels that somebody holds.
@@ -101,6 +103,7 @@ impl Connection {
             peer: None,
             initiated: false,
             since: now,
+            peer_began: None,
             established: false,
             holders: 0,
             next_keepalive: now + KEEPALIVE,

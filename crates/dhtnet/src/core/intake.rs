@@ -129,6 +129,7 @@ impl Core {
             self.endpoint.ignore(incoming);
             return;
         }
+        self.introduce(now);
         self.scratch.clear();
         match self.endpoint.accept(incoming, now, &mut self.scratch, None) {
             Ok((handle, quic)) => {

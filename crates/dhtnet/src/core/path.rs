@@ -231,7 +231,8 @@ pub(crate) struct Paths {
     stage: Stage,
     /// Until the handshake is done: all of the race.
     candidates: Vec<PathAddress>,
-    kinds: Vec<PathKind>,
+    /// What each of them goes through, and its round trip where a check has measured it.
+    known: Vec<(PathKind, Option<Duration>)>,
     /// The first flight was sent again: what QUIC takes for the round trip may have begun with the
     /// first copy, seconds before.
     repeated: bool,
@@ -259,7 +260,7 @@ impl Paths {
         Self {
             stage,
             candidates: Vec::new(),
-            kinds: Vec::new(),
+            known: Vec::new(),
             repeated: false,
             refusals: Refusals::default(),
         }
@@ -274,16 +275,16 @@ impl Paths {
             return Vec::new();
         }
         let address = route.path;
-        let known = self.candidates.iter().any(|c| c.is_same_path(&address));
-        if known && route.round_trip.is_none() {
-            return Vec::new();
-        }
-        if !known {
-            if self.candidates.len() >= MAX_CANDIDATES {
-                return Vec::new();
+        let mut candidates = self.candidates.iter();
+        let found = candidates.position(|c| c.is_same_path(&address));
+        match found {
+            Some(_) if route.round_trip.is_none() => return Vec::new(),
+            Some(at) => self.known[at].1 = route.round_trip,
+            None if self.candidates.len() >= MAX_CANDIDATES => return Vec::new(),
+            None => {
+                self.candidates.push(address);
+                self.known.push((route.kind, route.round_trip));
             }
-            self.candidates.push(address);
-            self.kinds.push(route.kind);
         }
         match &self.stage {
             Stage::Racing { first_flight, .. } => {
@@ -326,18 +327,20 @@ impl Paths {
     }
 
     /// The handshake is done, and with it come the keys for checks; `round_trip` is what it
-    /// measured.
+    /// measured. Where that is none, what a check of the same path has measured stands in: without
+    /// any, a peer that is gone a moment later is noticed only after five seconds.
     pub(crate) fn on_established(&mut self, now: Instant, keys: CheckKeys, round_trip: Duration) {
         let Some(current) = self.current() else {
             return;
         };
         let all = std::mem::take(&mut self.candidates);
-        let kinds = std::mem::take(&mut self.kinds);
+        let known = std::mem::take(&mut self.known);
         let mut kind = Route::untried(current).kind;
+        let mut checked = None;
         let mut others = Vec::new();
-        for (path, of) in all.into_iter().zip(kinds) {
+        for (path, (of, round_trip)) in all.into_iter().zip(known) {
             if path.is_same_path(&current) {
-                kind = of;
+                (kind, checked) = (of, round_trip);
             } else {
                 others.push(Route {
                     kind: of,
@@ -348,7 +351,7 @@ impl Paths {
         let route = Route {
             path: current,
             kind,
-            round_trip: self.is_measured().then_some(round_trip),
+            round_trip: self.is_measured().then_some(round_trip).or(checked),
         };
         self.stage = Stage::Live(Box::new(Live::new(now, keys, route, &others)));
     }
@@ -444,10 +447,10 @@ impl Paths {
         match &mut self.stage {
             Stage::Live(live) => live.on_via_gone(now, via),
             Stage::Racing { .. } | Stage::Settled { .. } => {
-                let kinds = std::mem::take(&mut self.kinds);
+                let known = std::mem::take(&mut self.known);
                 let all = std::mem::take(&mut self.candidates);
-                let left = all.into_iter().zip(kinds).filter(|(c, _)| c.via != via);
-                (self.candidates, self.kinds) = left.unzip();
+                let left = all.into_iter().zip(known).filter(|(c, _)| c.via != via);
+                (self.candidates, self.known) = left.unzip();
             }
         }
     }
@@ -550,6 +553,15 @@ impl Paths {
         self.kind() == Some(PathKind::Relayed)
     }
 
+    /// When anything of the connection was last heard, on any path.
+    pub(crate) fn last_received(&self) -> Option<Instant> {
+        match &self.stage {
+            Stage::Live(live) => Some(live.last_received()),
+            Stage::Settled { last_heard, .. } => Some(*last_heard),
+            Stage::Racing { .. } => None,
+        }
+    }
+
     /// Whether the peer was heard on the path in use since `at`.
     pub(crate) fn is_heard_since(&self, at: Instant) -> bool {
         match &self.stage {
@@ -577,6 +589,9 @@ impl Paths {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use dhtnet_nat_traversal::offer::Credentials;
+    use dhtnet_nat_traversal::punch::Role;
 
     use super::*;
 
@@ -617,6 +632,35 @@ mod tests {
         assert!(add(&mut paths, at(1)).is_empty());
         paths.on_received(Instant::now(), at(1), true);
         assert!(paths.add_candidate(Instant::now(), works).is_empty());
+    }
+
+    #[test]
+    fn what_a_check_has_measured_stands_in_where_the_handshake_was_repeated() {
+        let (now, checked) = (Instant::now(), Duration::from_millis(20));
+        let by_handshake = Duration::from_secs(3);
+        let measured = |repeated: bool, route: Route| {
+            let mut paths = Paths::racing();
+            if !repeated {
+                paths.add_candidate(now, route);
+            }
+            paths.on_first_flight(b"hello");
+            paths.add_candidate(now, route);
+            paths.on_received(now, at(1), true);
+            let mut rng = <ChaCha20Rng as rand_core::SeedableRng>::from_seed([1; 32]);
+            let [own, peer] = [(); 2].map(|()| Credentials::random(&mut rng));
+            let keys = CheckKeys::new(&own, &peer, Role::Controlling);
+            paths.on_established(now, keys, by_handshake);
+            let standing = paths.standings().next();
+            standing.map(|standing| standing.route.round_trip)
+        };
+        let untried = Route::untried(at(1));
+        let works = Route {
+            round_trip: Some(checked),
+            ..untried
+        };
+        assert_eq!(measured(false, untried), Some(Some(by_handshake)));
+        assert_eq!(measured(true, works), Some(Some(checked)));
+        assert_ne!(measured(true, untried), Some(Some(by_handshake)));
     }
 
     #[test]

@@ -18,6 +18,14 @@ impl Core {
         self.wake = true;
     }
 
+    /// Whether the peer of the new connection was started after the old one was last heard: then it
+    /// is in the place of the program that had the old one.
+    pub(crate) fn began_after(&self, old: ConnectionKey, new: ConnectionKey) -> bool {
+        let began = self.get(new).and_then(|connection| connection.peer_began);
+        let heard = self.get(old).and_then(|c| c.paths.last_received());
+        began.zip(heard).is_some_and(|(began, heard)| began > heard)
+    }
+
     /// Whether one connection uses an address under which the peer of another one was known, or
     /// another port of the same host of this network: no router stands between, which might have
     /// forgotten the old port.

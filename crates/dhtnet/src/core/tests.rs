@@ -19,6 +19,8 @@ use crate::hello::Hello;
 
 const SEGMENTS: usize = 64;
 
+mod datagrams;
+mod renewal;
 mod roaming;
 
 /// A datagram on its way: where from and by which end of the receiver, what.

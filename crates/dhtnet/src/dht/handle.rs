@@ -124,6 +124,11 @@ impl Dht {
         }
     }
 
+    /// Whether it was shut down.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inner.shared.is_closed()
+    }
+
     /// The addresses of the nodes by which the network is entered, as far as they are known.
     pub(crate) fn entrances(&self) -> Vec<SocketAddr> {
         lock(&self.inner.helpers.addresses).clone()

@@ -1,5 +1,5 @@
-//! Where a device is, as it says itself: a mutable item (BEP 44) under its own key with the salt
-//! `dhtnet`. Its value is a dictionary with `a`, a list of compact addresses (6 or 18 bytes),
+//! Where a program of a device is, as it says itself: a mutable item (BEP 44) under the device's key,
+//! with a salt that follows from the program's [`Service`]. Its value is a dictionary with `a`, a list of compact addresses (6 or 18 bytes),
 //! best first, and `v` = 1. The number is the time of its making, in seconds since 1970, or one more
 //! than that of the record before, if nodes have one of the same second or of a clock that was ahead.
 //!
@@ -13,8 +13,7 @@ use dhtnet_dht_core::item::{ItemError, ItemSigner, MutableItem};
 use dhtnet_dht_core::krpc::{read_compact_address, write_compact_address};
 use dhtnet_identity::DeviceId;
 
-/// The salt of presence records.
-pub(crate) const SALT: &[u8] = b"dhtnet";
+use crate::service::Service;
 
 /// Addresses in a record: those of a few interfaces in both families and the external ones.
 pub(crate) const MAX_ADDRESSES: usize = 16;
@@ -25,10 +24,10 @@ pub(crate) const REFRESH: Duration = Duration::from_secs(20 * 60);
 
 const VERSION: i64 = 1;
 
-/// The record of a device that can be reached at these addresses, with a number above `stored`, the
+/// The record with this salt of a device that can be reached at these addresses, with a number above `stored`, the
 /// one that nodes have, if that is known.
 pub(crate) fn encode(
-    signer: &ItemSigner,
+    (signer, salt): (&ItemSigner, &[u8]),
     addresses: &[SocketAddr],
     (wall, stored): (SystemTime, Option<i64>),
 ) -> Result<MutableItem, ItemError> {
@@ -49,7 +48,7 @@ pub(crate) fn encode(
     let since = wall.duration_since(SystemTime::UNIX_EPOCH);
     let seq = i64::try_from(since.unwrap_or_default().as_secs()).unwrap_or(i64::MAX);
     let above = stored.map_or(seq, |stored| stored.saturating_add(1));
-    MutableItem::sign(signer, SALT, seq.max(above), &value)
+    MutableItem::sign(signer, salt, seq.max(above), &value)
 }
 
 /// The addresses in a record. One of a later version is read as far as it is understood;
@@ -83,9 +82,9 @@ fn try_decode(value: &[u8]) -> Option<Vec<SocketAddr>> {
     Some(found)
 }
 
-/// Where the record of a device lies.
-pub(crate) fn target(id: &DeviceId) -> dhtnet_dht_core::Id {
-    dhtnet_dht_core::item::mutable_target(id.as_bytes(), SALT)
+/// Where the record of a device's service lies.
+pub(crate) fn target(id: &DeviceId, service: &Service) -> dhtnet_dht_core::Id {
+    dhtnet_dht_core::item::mutable_target(id.as_bytes(), &service.presence_salt(id))
 }
 
 #[cfg(test)]
@@ -93,6 +92,8 @@ mod tests {
     #![allow(clippy::unwrap_used)] // A failed unwrap is a failed test.
 
     use super::*;
+
+    const SALT: &[u8] = b"dhtnet";
 
     fn addresses(count: u8) -> Vec<SocketAddr> {
         (0..count)
@@ -107,32 +108,42 @@ mod tests {
     fn a_record_gives_back_its_addresses() {
         let signer = ItemSigner::from_seed(&[5; 32]);
         let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-        let item = encode(&signer, &addresses(3), (wall, None)).unwrap();
+        let item = encode((&signer, SALT), &addresses(3), (wall, None)).unwrap();
         assert_eq!(item.seq(), 1_800_000_000);
         for (stored, seq) in [
             (1_799_999_999, 1_800_000_000),
             (1_800_000_000, 1_800_000_001),
         ] {
-            let next = encode(&signer, &addresses(3), (wall, Some(stored))).unwrap();
+            let next = encode((&signer, SALT), &addresses(3), (wall, Some(stored))).unwrap();
             assert_eq!(next.seq(), seq);
         }
         assert_eq!(item.salt(), SALT);
         assert_eq!(decode(item.value()), addresses(3));
-        let long = encode(&signer, &addresses(40), (wall, None)).unwrap();
+        let long = encode((&signer, SALT), &addresses(40), (wall, None)).unwrap();
         assert_eq!(decode(long.value()), addresses(16));
     }
 
     #[test]
     fn a_record_has_the_documented_bytes() {
         let signer = ItemSigner::from_seed(&[5; 32]);
-        let item = encode(&signer, &addresses(1), (SystemTime::UNIX_EPOCH, None)).unwrap();
+        let item = encode(
+            (&signer, SALT),
+            &addresses(1),
+            (SystemTime::UNIX_EPOCH, None),
+        )
+        .unwrap();
         assert_eq!(item.value(), b"d1:al6:\x0b\x00\x00\x01\x1b\x58e1:vi1ee");
     }
 
     #[test]
     fn nonsense_and_truncated_records_give_no_address() {
         let signer = ItemSigner::from_seed(&[5; 32]);
-        let item = encode(&signer, &addresses(2), (SystemTime::UNIX_EPOCH, None)).unwrap();
+        let item = encode(
+            (&signer, SALT),
+            &addresses(2),
+            (SystemTime::UNIX_EPOCH, None),
+        )
+        .unwrap();
         for end in 0..item.value().len() {
             assert_eq!(decode(&item.value()[..end]), [], "{end}");
         }

@@ -1,25 +1,27 @@
 //! Finding devices on the local network by multicast DNS (RFC 6762, RFC 6763).
 //!
 //! The id itself is never announced: knowing it is what lets a stranger talk to a device. Each
-//! device announces a service type of its own, `_dhtnet-TAG._udp.local.`, where TAG is the first 23
-//! base32 characters of SHA-256("dhtnet mdns 1" ‖ id); only who knows the id can ask for it. The
-//! instance name is random for each process, so that two processes of one device do not collide.
+//! [`Service`] of a device announces a service type of its own, `_dhtnet-TAG._udp.local.`, where TAG is
+//! the first 23 base32 characters of SHA-256("dhtnet mdns 1" ‖ id ‖ name of the service); only who knows
+//! the id can ask for it. The instance name is random for each process, so that two processes of one
+//! device do not collide.
 //! (A subtype of one common type would be the textbook way; the answers of mdns-sd to questions for
 //! subtypes are not understood by itself.)
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use data_encoding::BASE32_NOPAD;
 use dhtnet_identity::{DeviceId, PeerAddress};
 use futures_util::StreamExt;
+use futures_util::stream::{BoxStream, SelectAll};
 use mdns_sd::{IfKind, ResolvedService, ScopedIp, ServiceDaemon, ServiceEvent, ServiceInfo};
-use sha2::{Digest, Sha256};
 
-use super::{Announcement, Discovery, Lookup};
+use super::{Announcement, Discovery, Lookup, OtherServices};
 use crate::interfaces;
+use crate::service::{Service, Services};
 
 /// Characters of the tag: with the prefix this is the longest service name that mdns-sd allows,
 /// and 115 bits keep two devices apart.
@@ -41,6 +43,7 @@ pub(crate) struct Mdns {
     bound: Option<IpAddr>,
     /// Random part of the names that this process announces.
     nonce: u64,
+    services: Arc<Services>,
     running: Mutex<Running>,
 }
 
@@ -60,10 +63,11 @@ impl fmt::Debug for Mdns {
 }
 
 impl Mdns {
-    pub(crate) fn new(bound: Option<IpAddr>, nonce: u64) -> Self {
+    pub(crate) fn new(bound: Option<IpAddr>, nonce: u64, services: Arc<Services>) -> Self {
         Self {
             bound,
             nonce,
+            services,
             running: Mutex::default(),
         }
     }
@@ -114,7 +118,7 @@ impl Mdns {
         let instance = format!("{:016x}-{family}", self.nonce);
         let host = format!("{instance}.local.");
         let none: &[(&str, &str)] = &[];
-        let service_type = service_type(&own.id);
+        let service_type = service_type(&own.id, &own.service);
         let mut service = if address.ip().is_unspecified() {
             ServiceInfo::new(&service_type, &instance, &host, (), address.port(), none)?
                 .enable_addr_auto()
@@ -140,15 +144,10 @@ impl Mdns {
         self.lock().announced.push(name);
         Ok(())
     }
-}
 
-impl Discovery for Mdns {
-    fn name(&self) -> &'static str {
-        "the local network (mDNS)"
-    }
-
-    fn lookup(&self, peer: &PeerAddress) -> Lookup {
-        let question = service_type(&peer.id);
+    /// Asks for a service of a device, for as long as somebody may answer.
+    fn browse(&self, id: &DeviceId, service: &Service) -> Answers {
+        let question = service_type(id, service);
         let Some(daemon) = self.daemon() else {
             return futures_util::stream::empty().boxed();
         };
@@ -161,17 +160,42 @@ impl Discovery for Mdns {
         };
         let browsing = Browsing { daemon, question };
         let deadline = tokio::time::Instant::now() + PATIENCE;
-        let events = futures_util::stream::unfold(
-            (answers, browsing),
-            move |(answers, browsing)| async move {
-                let event = tokio::time::timeout_at(deadline, answers.recv_async())
-                    .await
-                    .ok()?
-                    .ok()?;
-                Some((addresses_in(&event), (answers, browsing)))
-            },
-        );
-        events.flat_map(futures_util::stream::iter).boxed()
+        futures_util::stream::unfold((answers, browsing), move |(answers, browsing)| async move {
+            let event = tokio::time::timeout_at(deadline, answers.recv_async())
+                .await
+                .ok()?
+                .ok()?;
+            Some((addresses_in(&event), (answers, browsing)))
+        })
+        .boxed()
+    }
+}
+
+/// The addresses in each answer.
+type Answers = BoxStream<'static, Vec<SocketAddr>>;
+
+impl Discovery for Mdns {
+    fn name(&self) -> &'static str {
+        "the local network (mDNS)"
+    }
+
+    fn lookup(&self, peer: &PeerAddress) -> Lookup {
+        let sought = self.services.sought.iter();
+        let answers: SelectAll<Answers> = sought.map(|one| self.browse(&peer.id, one)).collect();
+        answers.flat_map(futures_util::stream::iter).boxed()
+    }
+
+    fn lookup_others(&self, peer: &PeerAddress) -> OtherServices {
+        let others = self.services.others.iter().map(|service| {
+            let answers = self.browse(&peer.id, service);
+            let service = service.clone();
+            let found = answers.filter_map(move |addresses| {
+                let found = (!addresses.is_empty()).then(|| service.clone());
+                std::future::ready(found)
+            });
+            found.boxed()
+        });
+        others.collect::<SelectAll<OtherServices>>().boxed()
     }
 
     fn announce(&self, own: &Announcement) {
@@ -218,12 +242,10 @@ impl Drop for Browsing {
     }
 }
 
-/// The service type under which a device is announced and asked for.
-fn service_type(id: &DeviceId) -> String {
-    let mut hash = Sha256::new();
-    hash.update(b"dhtnet mdns 1");
-    hash.update(id.as_bytes());
-    let tag = BASE32_NOPAD.encode(&hash.finalize()).to_ascii_lowercase();
+/// The service type under which a program of a device is announced and asked for.
+fn service_type(id: &DeviceId, service: &Service) -> String {
+    let hash = service.sha256(b"dhtnet mdns 1", id);
+    let tag = BASE32_NOPAD.encode(&hash).to_ascii_lowercase();
     format!("_dhtnet-{}._udp.local.", &tag[..TAG_LEN])
 }
 
@@ -266,7 +288,7 @@ mod tests {
     #[test]
     fn the_question_does_not_contain_the_id_and_fits_a_dns_label() {
         let id = DeviceKey::from_seed(&[5; 32]).id();
-        let question = service_type(&id);
+        let question = service_type(&id, &Service::default());
         assert_eq!(question, "_dhtnet-n5jkb5sr3t6gi2gppncq3xh._udp.local.");
         let label = question.split('.').next().unwrap();
         assert!(label.len() - 1 <= usize::from(NAME_LEN_MAX));
@@ -274,9 +296,11 @@ mod tests {
     }
 
     #[test]
-    fn two_devices_are_asked_for_by_different_names() {
+    fn devices_and_their_services_are_asked_for_by_different_names() {
         let one = DeviceKey::from_seed(&[5; 32]).id();
         let two = DeviceKey::from_seed(&[6; 32]).id();
-        assert_ne!(service_type(&one), service_type(&two));
+        let (none, dsh) = (Service::default(), Service::new("dsh").unwrap());
+        assert_ne!(service_type(&one, &none), service_type(&two, &none));
+        assert_ne!(service_type(&one, &none), service_type(&one, &dsh));
     }
 }

@@ -20,7 +20,8 @@ pub(crate) struct Facts {
     pub(crate) saved_nodes: usize,
     pub(crate) v4: FamilyFacts,
     pub(crate) v6: FamilyFacts,
-    pub(crate) stun: Option<Named>,
+    /// STUN servers that the user named, in that order.
+    pub(crate) stun: Vec<Named>,
     pub(crate) routers: RouterFacts,
     /// Those that the user named, in that order.
     pub(crate) named_relays: Vec<RelayFacts>,

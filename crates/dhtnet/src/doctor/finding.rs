@@ -39,7 +39,7 @@ pub enum Topic {
     DoubleNat,
     /// Whether routers here map ports when asked.
     PortMapping,
-    /// The TURN server of the command line or configuration.
+    /// A TURN server of the command line or configuration.
     Relay,
     /// Relays that are announced in the DHT.
     Relays,
@@ -216,7 +216,7 @@ impl Finding {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// One finding for each topic.
+    /// One finding for each topic; of [`Topic::Relay`] one for each server.
     pub findings: Vec<Finding>,
     /// How long it took to look.
     pub elapsed: Duration,
@@ -230,7 +230,7 @@ impl Report {
         finding.map_or(Status::Unknown, |finding| finding.status)
     }
 
-    /// The finding about a topic.
+    /// The finding about a topic, the first where there are several.
     #[must_use]
     pub fn finding(&self, topic: Topic) -> Option<&Finding> {
         self.findings.iter().find(|finding| finding.topic == topic)

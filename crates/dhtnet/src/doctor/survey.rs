@@ -17,10 +17,11 @@ use rand_core::Rng;
 
 use super::facts::Answer;
 use crate::dht::presence;
+use crate::service::Service;
 
 /// Queries of one survey. A relay's or contact's place is found in about 20; five places are
-/// looked for.
-pub(crate) const MAX_QUERIES: usize = 96;
+/// looked for, and contacts as further services as far as this goes.
+pub(crate) const MAX_QUERIES: usize = 120;
 
 /// Queries that wait for answers at once: more than all remembered and all bootstrap nodes, so that
 /// dead ones do not hold up the others.
@@ -51,19 +52,19 @@ pub(crate) struct Company {
 }
 
 /// What is looked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Wanted {
     /// Peers announced under a hash.
     Peers(Id),
-    /// The presence record of a device.
-    Presence(DeviceId),
+    /// The presence record of a device's service.
+    Presence(DeviceId, Service),
 }
 
 impl Wanted {
-    fn target(self) -> Id {
+    fn target(&self) -> Id {
         match self {
-            Self::Peers(hash) => hash,
-            Self::Presence(id) => presence::target(&id),
+            Self::Peers(hash) => *hash,
+            Self::Presence(id, service) => presence::target(id, service),
         }
     }
 }
@@ -119,8 +120,8 @@ impl Survey {
         wanted: &[Wanted],
         rng: &mut ChaCha20Rng,
     ) -> Self {
-        let places = wanted.iter().map(|&wanted| Place {
-            wanted,
+        let places = wanted.iter().map(|wanted| Place {
+            wanted: wanted.clone(),
             candidates: BTreeMap::new(),
         });
         Self {
@@ -275,7 +276,7 @@ impl Survey {
                 self.foreign.push_back(contact.address);
             }
         }
-        match self.places[place].wanted {
+        match self.places[place].wanted.clone() {
             Wanted::Peers(_) => {
                 for peer in response.peers.iter().flat_map(|p| p.iter(self.family)) {
                     if self.peers.len() < MAX_PEERS && peer.port() != 0 {
@@ -283,19 +284,19 @@ impl Survey {
                     }
                 }
             }
-            Wanted::Presence(device) => self.take_record(device, response),
+            Wanted::Presence(device, service) => self.take_record((device, &service), response),
         }
     }
 
-    fn take_record(&mut self, device: DeviceId, response: &Response<'_>) {
+    fn take_record(&mut self, (device, service): (DeviceId, &Service), response: &Response<'_>) {
         let (Some(item), Some(seq)) = (response.item, response.seq) else {
             return;
         };
         let Some((_, signature)) = item.signed else {
             return;
         };
-        let key = device.as_bytes();
-        if MutableItem::verified(key, presence::SALT, seq, item.value, signature).is_ok() {
+        let (key, salt) = (device.as_bytes(), service.presence_salt(&device));
+        if MutableItem::verified(key, &salt, seq, item.value, signature).is_ok() {
             let newest = self.records.entry(device).or_insert(seq);
             *newest = seq.max(*newest);
         }
@@ -315,10 +316,13 @@ impl Survey {
     }
 
     fn send(&mut self, now: Instant, place: usize, to: SocketAddr) {
-        let method = match self.places[place].wanted {
-            Wanted::Peers(info_hash) => Method::GetPeers { info_hash },
-            Wanted::Presence(device) => Method::Get {
-                target: presence::target(&device),
+        let wanted = &self.places[place].wanted;
+        let method = match wanted {
+            Wanted::Peers(info_hash) => Method::GetPeers {
+                info_hash: *info_hash,
+            },
+            Wanted::Presence(..) => Method::Get {
+                target: wanted.target(),
                 seq: None,
             },
         };

@@ -8,6 +8,7 @@ use super::ground::{Ground, GroundV4};
 use super::plan::Failed;
 use super::{igd, question};
 use crate::doctor::{Claim, RouterAnswer, RouterFacts};
+use crate::driver::Mark;
 use crate::driver::doctor::asks_pcp;
 
 /// Longest that is waited: UPnP routers answer at a random time within three seconds.
@@ -15,7 +16,7 @@ pub(crate) const LIMIT: Duration = Duration::from_millis(4_000);
 
 /// Asks by all protocols at once, within [`LIMIT`]. Only IPv4 has NATs that are asked for ports.
 pub(crate) async fn claims(bound: &[SocketAddr]) -> RouterFacts {
-    let Some(ground) = Ground::now(bound).v4 else {
+    let Some(ground) = Ground::now(bound, Mark::default()).v4 else {
         return RouterFacts::default();
     };
     let limited = async |protocol, question: &mut (dyn Future<Output = Option<Claim>> + Unpin)| {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 use crab_nat::GatewayAddress;
 
 use super::plan::Method;
-use crate::driver::source_towards;
+use crate::driver::{Mark, source_towards};
 use crate::interfaces::{self, Gateways};
 
 /// Stand-ins for "somewhere outside" when the own address is asked for: TEST-NET-1 (RFC 5737) and
@@ -37,16 +37,16 @@ pub(super) struct GroundV6 {
 }
 
 impl Ground {
-    /// Where the sockets bound to `bound` are now. A family is absent when it leads nowhere, when
+    /// Where the sockets bound to `bound`, whose packets have `mark`, are now. A family is absent when it leads nowhere, when
     /// its socket is bound to another address than packets leave from, and in IPv4 when the own
     /// address is a public one, so that there is nothing to map.
-    pub(super) fn now(bound: &[SocketAddr]) -> Self {
+    pub(super) fn now(bound: &[SocketAddr], mark: Mark) -> Self {
         let gateways = Gateways::now();
         let mut ground = Self::default();
         for socket in bound {
             match socket {
-                SocketAddr::V4(socket) => ground.v4 = v4(*socket, gateways.v4),
-                SocketAddr::V6(socket) => ground.v6 = v6(*socket, gateways.v6),
+                SocketAddr::V4(socket) => ground.v4 = v4(*socket, gateways.v4, mark),
+                SocketAddr::V6(socket) => ground.v6 = v6(*socket, gateways.v6, mark),
             }
         }
         ground
@@ -80,9 +80,9 @@ impl GroundV6 {
     }
 }
 
-fn v4(socket: SocketAddrV4, gateway: Option<Ipv4Addr>) -> Option<GroundV4> {
+fn v4(socket: SocketAddrV4, gateway: Option<Ipv4Addr>, mark: Mark) -> Option<GroundV4> {
     let outside = SocketAddr::from((gateway.unwrap_or(OUTSIDE_V4), 9));
-    let IpAddr::V4(own) = source_towards(outside)? else {
+    let IpAddr::V4(own) = source_towards(outside, mark)? else {
         return None;
     };
     let is_ours = socket.ip().is_unspecified() || *socket.ip() == own;
@@ -92,9 +92,9 @@ fn v4(socket: SocketAddrV4, gateway: Option<Ipv4Addr>) -> Option<GroundV4> {
     })
 }
 
-fn v6(socket: SocketAddrV6, gateway: Option<SocketAddrV6>) -> Option<GroundV6> {
+fn v6(socket: SocketAddrV6, gateway: Option<SocketAddrV6>, mark: Mark) -> Option<GroundV6> {
     let outside = SocketAddr::from((OUTSIDE_V6, 9));
-    let IpAddr::V6(own) = source_towards(outside)? else {
+    let IpAddr::V6(own) = source_towards(outside, mark)? else {
         return None;
     };
     let is_ours = socket.ip().is_unspecified() || *socket.ip() == own;

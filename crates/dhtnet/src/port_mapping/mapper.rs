@@ -12,10 +12,11 @@ use super::ground::Ground;
 use super::plan::{Failed, Method, Plan, Step};
 use super::question::{Got, Grip, Question, Spot, release};
 use super::report::{MappingProtocol, PortMapping};
+use crate::driver::Mark;
 use crate::interfaces::Changes;
 
 pub(super) struct Mapper {
-    bound: Vec<SocketAddr>,
+    bound: (Vec<SocketAddr>, Mark),
     changes: Changes,
     list: watch::Sender<Vec<PortMapping>>,
     nonce: [u32; 3],
@@ -40,7 +41,7 @@ struct Answer {
 
 impl Mapper {
     pub(super) fn new(
-        bound: Vec<SocketAddr>,
+        bound: (Vec<SocketAddr>, Mark),
         mut changes: Changes,
         list: watch::Sender<Vec<PortMapping>>,
     ) -> Result<Self, getrandom::Error> {
@@ -49,7 +50,7 @@ impl Mapper {
         for word in &mut nonce {
             *word = getrandom::u32()?;
         }
-        let ground = Ground::now(&bound);
+        let ground = Ground::now(&bound.0, bound.1);
         Ok(Self {
             bound,
             changes,
@@ -196,7 +197,7 @@ impl Mapper {
     }
 
     fn on_network_change(&mut self) {
-        let (ground, now) = (Ground::now(&self.bound), Instant::now());
+        let (ground, now) = (Ground::now(&self.bound.0, self.bound.1), Instant::now());
         if ground == self.ground {
             self.plan.check_all(now);
             return;

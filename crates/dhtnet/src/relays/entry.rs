@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use dhtnet_identity::DeviceKey;
@@ -55,6 +55,10 @@ pub(super) struct Entry {
     pub(super) unused_since: Option<Instant>,
     /// Whether its end was told.
     pub(super) told: bool,
+    /// Since when it can be used, or could be.
+    pub(super) stood: Option<Instant>,
+    /// For how long it could be used, once it has ended.
+    pub(super) life: Duration,
     /// What is for addresses that are not admitted yet.
     pub(super) held: VecDeque<(SocketAddr, Bytes)>,
     /// What was held and can be sent now, wrapped.
@@ -92,6 +96,15 @@ pub(super) fn first_stage(
     }
 }
 
+/// Which addresses a server is asked for: one that is reached by IPv6 may have both.
+pub(crate) fn families_of(server: SocketAddr) -> Families {
+    if server.is_ipv4() {
+        Families::V4
+    } else {
+        Families::Both
+    }
+}
+
 impl Target {
     pub(super) fn link(&self) -> Link {
         match self.door.transport {
@@ -101,14 +114,9 @@ impl Target {
     }
 
     pub(super) fn config(&self, username: &str, password: &str) -> Config {
-        let families = if self.door.address.is_ipv4() {
-            Families::V4
-        } else {
-            Families::Both
-        };
         Config::new(self.door.address, username, password)
             .link(self.link())
-            .families(families)
+            .families(families_of(self.door.address))
     }
 }
 
@@ -186,6 +194,7 @@ impl Entry {
             match event {
                 Event::Allocated { relayed } => {
                     tracing::debug!(relay = %self.target.name, %relayed, "an allocation stands");
+                    self.stood.get_or_insert(now);
                     changed = true;
                 }
                 Event::Permitted { peer } => {

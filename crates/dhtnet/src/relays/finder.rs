@@ -1,7 +1,7 @@
 //! Which relay is used: those of the configuration first, in their order, then those that
 //! announce themselves in the DHT.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +12,7 @@ use futures_util::StreamExt;
 use rand_chacha::ChaCha20Rng;
 use rand_core::Rng;
 
+use super::refusals::{LEAST_LIFE, Refusals};
 use super::{
     Doorway, Login, PathPreference, RelayError, RelayTransport, Relays, Target, TurnServer,
 };
@@ -24,15 +25,6 @@ const MAX_FOUND_TRIED: usize = 3;
 
 /// Addresses of one configured host that are tried.
 const MAX_ADDRESSES: usize = 4;
-
-/// How long a relay that refused or was silent is not asked again.
-pub(crate) const REFUSAL_MEMORY: Duration = Duration::from_secs(60);
-
-/// A server that loses allocations sooner than this is no use.
-const LEAST_LIFE: Duration = Duration::from_secs(1);
-
-/// Relays whose refusal is remembered; the oldest is forgotten.
-const MAX_REMEMBERED: usize = 64;
 
 /// Relays from the DHT among which some are chosen.
 const MAX_FOUND: usize = 64;
@@ -71,8 +63,7 @@ pub(crate) struct RelayFinder {
 
 struct Chooser {
     rng: ChaCha20Rng,
-    /// When a relay failed.
-    refused: BTreeMap<String, Instant>,
+    refused: Refusals,
 }
 
 impl RelayFinder {
@@ -90,7 +81,7 @@ impl RelayFinder {
             dht,
             chooser: tokio::sync::Mutex::new(Chooser {
                 rng,
-                refused: BTreeMap::new(),
+                refused: Refusals::default(),
             }),
             faults: Mutex::default(),
         }
@@ -144,7 +135,8 @@ impl RelayFinder {
             return Some(number);
         }
         for server in &self.servers {
-            if chooser.is_refused(&server.to_string()) {
+            let name = server.to_string();
+            if chooser.refused.contains(Instant::now(), &name) {
                 continue;
             }
             match self.try_server(server, others).await {
@@ -154,7 +146,8 @@ impl RelayFinder {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    chooser.refuse(server.to_string());
+                    let now = Instant::now();
+                    chooser.refused.add(now, name, &error, Duration::ZERO);
                     self.note_fault(server, error);
                 }
             }
@@ -225,7 +218,7 @@ impl RelayFinder {
             let address = addresses.swap_remove(at);
             let target = found_target(address, RelayTransport::Udp);
             let name = target.name.clone();
-            if chooser.is_refused(&name) {
+            if chooser.refused.contains(Instant::now(), &name) {
                 continue;
             }
             tried += 1;
@@ -233,7 +226,8 @@ impl RelayFinder {
                 Ok(number) => return Some(number),
                 Err(error) => {
                     tracing::debug!(relay = %name, %error, "a relay from the DHT is no use");
-                    chooser.refuse(name);
+                    let now = Instant::now();
+                    chooser.refused.add(now, name, &error, Duration::ZERO);
                 }
             }
         }
@@ -245,11 +239,19 @@ impl RelayFinder {
             return;
         }
         let advice = error.next_step();
-        tracing::warn!("relay {server}: {error}; {advice}");
-        let relay = server.to_string();
+        let fault = RelayFault {
+            relay: server.to_string(),
+            error,
+        };
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
-        faults.retain(|fault| fault.relay != relay);
-        faults.push(RelayFault { relay, error });
+        if faults.contains(&fault) {
+            // It was told before, and nothing has changed.
+            tracing::debug!("{fault}; {advice}");
+            return;
+        }
+        tracing::warn!("{fault}; {advice}");
+        faults.retain(|other| other.relay != fault.relay);
+        faults.push(fault);
     }
 
     fn forget_fault(&self, server: &TurnServer) {
@@ -264,18 +266,23 @@ impl RelayFinder {
         let Some(name) = self.relays.name(number) else {
             return;
         };
-        let begun = Instant::now();
-        let error = self.relays.ended(number).await;
+        let (error, life) = self.relays.ended(number).await;
         if error == RelayError::Closed {
             return;
         }
-        let lost = RelayError::Allocation(AllocationError::Expired);
-        if error == lost && begun.elapsed() >= LEAST_LIFE {
+        if error == AllocationError::Expired.into() && life >= LEAST_LIFE {
             tracing::warn!("relay {name}: {error}; asking it for another one");
             return;
         }
         tracing::warn!("relay {name}: {error}; looking for another one");
-        self.chooser.lock().await.refuse(name);
+        let mut chooser = self.chooser.lock().await;
+        chooser.refused.add(Instant::now(), name, &error, life);
+    }
+
+    /// Waits until a relay that has failed may be asked again; a minute where none has.
+    pub(crate) async fn until_worth_asking(&self) {
+        let wait = self.chooser.lock().await.refused.wait(Instant::now());
+        tokio::time::sleep(wait).await;
     }
 }
 
@@ -332,22 +339,5 @@ pub(super) fn found_target(address: SocketAddr, transport: RelayTransport) -> Ta
             authorities: None,
         },
         login: Login::Device,
-    }
-}
-
-impl Chooser {
-    fn is_refused(&mut self, name: &str) -> bool {
-        self.refused.retain(|_, at| at.elapsed() < REFUSAL_MEMORY);
-        self.refused.contains_key(name)
-    }
-
-    fn refuse(&mut self, name: String) {
-        if self.refused.len() >= MAX_REMEMBERED {
-            let oldest = self.refused.iter().min_by_key(|(_, at)| **at);
-            if let Some(name) = oldest.map(|(name, _)| name.clone()) {
-                self.refused.remove(&name);
-            }
-        }
-        self.refused.insert(name, Instant::now());
     }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // A failed unwrap is a failed test.
 
 use dhtnet_nat_traversal::relay::{self, Action, Limits, Peers, Relay};
+use futures_util::FutureExt;
 use rand_core::SeedableRng;
 
 use super::*;
@@ -47,28 +48,33 @@ struct World {
     given_up: Vec<SocketAddr>,
 }
 
+/// A relay that knows nothing. The seed makes its nonces.
+fn relay(now: Instant, seed: u64) -> Relay {
+    let config = relay::Config {
+        listen: server(),
+        own: vec![server().ip()],
+        peers: Peers::Public,
+        limits: Limits {
+            clients_per_id: 16,
+            ..Limits::default()
+        },
+    };
+    let key = DeviceKey::from_seed(&[200; 32]);
+    let mut rng = ChaCha20Rng::seed_from_u64(seed);
+    Relay::new(now, config, key, Box::new(|_| true), &mut rng)
+}
+
 impl World {
     #[allow(clippy::disallowed_methods)] // An instant to count from.
     fn new() -> Self {
         let now = Instant::now();
-        let config = relay::Config {
-            listen: server(),
-            own: vec![server().ip()],
-            peers: Peers::Public,
-            limits: Limits {
-                clients_per_id: 16,
-                ..Limits::default()
-            },
-        };
-        let key = DeviceKey::from_seed(&[200; 32]);
-        let mut rng = ChaCha20Rng::seed_from_u64(1);
         Self {
             now,
             relays: Relays::new(
                 DeviceKey::from_seed(&[1; 32]),
                 ChaCha20Rng::seed_from_u64(2),
             ),
-            relay: Relay::new(now, config, key, Box::new(|_| true), &mut rng),
+            relay: relay(now, 1),
             at_peers: Vec::new(),
             next_port: 50_000,
             given_up: Vec::new(),
@@ -256,6 +262,35 @@ fn a_server_that_dies_in_use_is_noticed_within_seconds() {
         Some(RelayError::Allocation(AllocationError::Silent))
     );
     assert_eq!(world.relays.standing(), None);
+}
+
+#[test]
+fn a_server_that_was_restarted_in_use_is_noticed_and_gives_another_allocation() {
+    let mut world = World::new();
+    let number = world.standing();
+    // The first payload has a channel bound.
+    world.send(number, b"so");
+    world.relay = relay(world.now, 2);
+    world.send(number, b"lost");
+    assert_eq!(world.error(number), None, "nothing says so yet");
+    world.exchange();
+    world.exchange();
+    assert_eq!(
+        world.error(number),
+        Some(RelayError::Allocation(AllocationError::Expired))
+    );
+    assert_eq!(world.relays.poll_gone(), Some(number));
+    let again = world.standing();
+    assert_ne!(again, number);
+    // It is out of the table by now, and its end is known all the same.
+    let ended = world.relays.ended(number).now_or_never().unwrap();
+    assert_eq!(ended.0, RelayError::Allocation(AllocationError::Expired));
+    assert!(ended.1 > Duration::from_secs(1), "of use for {:?}", ended.1);
+    world.send(again, b"ok");
+    assert_eq!(
+        world.at_peers,
+        [(peer(), b"so".to_vec()), (peer(), b"ok".to_vec())]
+    );
 }
 
 #[test]

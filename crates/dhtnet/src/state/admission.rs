@@ -8,7 +8,7 @@ use dhtnet_identity::DeviceId;
 use dhtnet_identity::policy::{Action, Admission, Decision, Presented};
 
 use super::credentials::Showing;
-use super::{Offer, State};
+use super::{Offer, State, WANTED_CHANNEL};
 use crate::core::{ChannelKey, ConnectionKey};
 use crate::error::close_code;
 use crate::events::Event;
@@ -18,21 +18,36 @@ use crate::hello::Hello;
 /// listen under this name.
 pub(crate) const CREDENTIALS_CHANNEL: &str = "dhtnet.credentials";
 
+/// Whether a channel of this name is between nodes, and none of an application.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    name == CREDENTIALS_CHANNEL || name == WANTED_CHANNEL
+}
+
 /// How connecting is called where decisions are logged.
 const CONNECT: &str = "connect";
 
 /// Most bytes taken from the stream at once.
 const BLOCK: usize = 16 * 1024;
 
+/// Most bytes of an action that are written down: a peer may ask for a command of 56 KiB.
+const MAX_LOGGED_ACTION: usize = 1024;
+
 /// Writes a decision down: who, what, the verdict, and the rule that made it.
 pub(crate) fn audit(peer: &DeviceId, action: &Action<'_>, decision: &Decision) {
+    let mut action = action.to_string();
+    if action.len() > MAX_LOGGED_ACTION {
+        action.truncate(action.floor_char_boundary(MAX_LOGGED_ACTION));
+        action.push('…');
+    }
     tracing::info!(
         target: "dhtnet::policy",
         peer = %peer,
         %action,
         verdict = %decision.verdict,
         rule = decision.rule.as_deref().unwrap_or("none"),
-        "{decision}"
+        // Whole by itself, where fields are not shown beside it.
+        "{decision}: {action} for {}…",
+        peer.short()
     );
 }
 
@@ -49,6 +64,9 @@ impl State {
         let expects = hello.shows && self.policy.wants_credentials();
         self.showings
             .insert(key, Showing::new(peer, hello, initiated));
+        if self.was_asked_too_early(key) {
+            self.ask_to_show(now, key);
+        }
         match admission {
             // Who was called may be here, whatever the policy; what it asks for is judged.
             Admission::MayShow | Admission::Refused(_) if initiated => {}
@@ -116,7 +134,7 @@ impl State {
         }
     }
 
-    fn send_own(&mut self, now: Instant, key: ChannelKey, rest: Bytes) {
+    pub(super) fn send_own(&mut self, now: Instant, key: ChannelKey, rest: Bytes) {
         let mut chunks = [rest];
         let sent = self.core.with_mux(key.connection, |mux, link| {
             while !chunks[0].is_empty() {

@@ -20,9 +20,11 @@ pub(crate) enum Interest {
     Write,
     /// Our direction acknowledged, or ended by the peer.
     Finish,
+    /// The end of the whole channel by the policy or with the connection.
+    Loss,
 }
 
-const INTERESTS: usize = 4;
+const INTERESTS: usize = 5;
 
 /// One channel that somebody holds.
 #[derive(Debug)]

@@ -4,6 +4,7 @@
 //! established ─ shows nothing, or nobody asks ─────────────────────────► judged by its id
 //!      └─ said that it shows ─► awaited ─ shown, or SHOW_LIMIT is over ─► judged by all there is
 //! ```
+//! A peer that was connected before anybody asked is asked then, and stays for [`REPRIEVE`].
 //! Requests that come while a peer is awaited are kept and judged afterwards.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,9 +23,13 @@ use crate::hello::Hello;
 /// this is one flight over the slowest path, with losses.
 pub(crate) const SHOW_LIMIT: Duration = Duration::from_secs(5);
 
+/// Time for a peer to show what it has when a policy begins to want it: a round trip over a slow
+/// path, and little enough that who may not be here any more is cut within a second.
+pub(crate) const REPRIEVE: Duration = Duration::from_millis(500);
+
 /// Connections of peers that nothing lets in but what they may show, while they are awaited; the
-/// next is turned away as busy. Each holds at most [`MAX_HELD_OF_STRANGERS`] requests of 8 KiB,
-/// 64 KiB of credentials, and what the windows of a connection take.
+/// next is turned away as busy. Each holds at most [`MAX_HELD_OF_STRANGERS`] requests, of 60 KiB at
+/// the very worst, 64 KiB of credentials, and what the windows of a connection take.
 pub(crate) const MAX_STRANGERS: usize = 64;
 
 /// Most of those that one peer may have.
@@ -39,6 +44,10 @@ pub(crate) const MAX_HELD: usize = 256;
 /// How often a peer may show something on one connection: at the beginning, and when it has
 /// renewed something. Each costs some tens of signatures.
 pub(crate) const MAX_SHOWN: u32 = 64;
+
+/// How often a peer may ask on one connection to be shown something, 64 KiB at most each time: a
+/// policy changes that often only by hand.
+pub(crate) const MAX_ASKED: u32 = 64;
 
 /// One connection, as the policy sees it.
 #[derive(Debug)]
@@ -55,8 +64,14 @@ pub(crate) struct Showing {
     held: Vec<(ChannelId, ChannelRequest)>,
     arriving: Option<Arriving>,
     shown: u32,
-    /// Channels that it asked for and was given, and what for.
-    granted: BTreeMap<ChannelId, OwnedAction>,
+    /// It is heard for a moment although the policy may not allow it any more, because it was only
+    /// now asked to show something.
+    reprieved: bool,
+    /// How often it asked this side to show something.
+    asked: u32,
+    /// Channels that it asked for and was given, and what for: first the action of the request, then
+    /// what the application required.
+    granted: BTreeMap<ChannelId, Vec<OwnedAction>>,
 }
 
 /// Credentials on their way in.
@@ -92,6 +107,8 @@ impl Showing {
             held: Vec::new(),
             arriving: None,
             shown: 0,
+            reprieved: false,
+            asked: 0,
             granted: BTreeMap::new(),
         }
     }
@@ -103,6 +120,26 @@ impl Showing {
     /// Whether nothing but what it shows can let it in, and it is not judged yet.
     pub(crate) fn is_stranger(&self) -> bool {
         self.stranger
+    }
+
+    /// Whether it is not judged yet because it was only now asked to show something.
+    pub(crate) fn is_reprieved(&self) -> bool {
+        self.reprieved
+    }
+
+    /// Whether it has credentials, and nothing of them is known here.
+    pub(crate) fn may_show_more(&self) -> bool {
+        self.hello.shows && self.presented.is_empty()
+    }
+
+    /// It wants to be shown something. Whether that may be answered.
+    pub(crate) fn on_asked(&mut self) -> bool {
+        let answered = self.asked < MAX_ASKED;
+        if answered {
+            self.asked += 1;
+            self.hello.wants = true;
+        }
+        answered
     }
 
     /// Keeps a request until the peer is judged; gives it back when there are too many.
@@ -169,7 +206,16 @@ impl Showing {
 
     /// Notes what the peer was given.
     pub(crate) fn grant(&mut self, channel: ChannelId, action: OwnedAction) {
-        self.granted.insert(channel, action);
+        self.granted.insert(channel, vec![action]);
+    }
+
+    /// Notes what else a channel needs that the peer was given; one that has ended needs nothing.
+    pub(crate) fn require(&mut self, channel: ChannelId, action: &Action<'_>) {
+        if let Some(needed) = self.granted.get_mut(&channel)
+            && !needed.iter().any(|one| one.as_action() == *action)
+        {
+            needed.push((*action).into_owned());
+        }
     }
 
     pub(crate) fn on_closed(&mut self, channel: ChannelId) {
@@ -183,11 +229,13 @@ impl Showing {
         policy: &Policy,
         now: SystemTime,
     ) -> Vec<(ChannelId, OwnedAction, Decision)> {
-        let asked = self.granted.iter().map(|(channel, action)| {
-            let decision = policy.decide(&self.credentials, &action.as_action(), now);
-            (*channel, action.clone(), decision)
+        let lost = self.granted.iter().filter_map(|(channel, needed)| {
+            needed.iter().find_map(|action| {
+                let decision = policy.decide(&self.credentials, &action.as_action(), now);
+                (!decision.is_allowed()).then(|| (*channel, action.clone(), decision))
+            })
         });
-        asked.filter(|(_, _, d)| !d.is_allowed()).collect()
+        lost.collect()
     }
 
     pub(crate) fn decide(&self, policy: &Policy, action: &Action<'_>, now: SystemTime) -> Decision {
@@ -247,11 +295,22 @@ impl Showings {
         true
     }
 
+    /// Waits a moment for a peer that was only now asked to show what it has. One that is awaited
+    /// already has no more time than before.
+    pub(crate) fn reprieve(&mut self, now: Instant, key: ConnectionKey) {
+        if let Some(showing) = self.of.get_mut(&key).filter(|one| one.awaited.is_none()) {
+            showing.reprieved = true;
+            showing.awaited = Some(now + REPRIEVE);
+            self.awaited.insert((now + REPRIEVE, key));
+        }
+    }
+
     /// Ends the waiting for a peer; `None` if it was not awaited.
     pub(crate) fn take_awaited(&mut self, key: ConnectionKey) -> Option<Awaited> {
         let showing = self.of.get_mut(&key)?;
         let at = showing.awaited.take()?;
         self.awaited.remove(&(at, key));
+        showing.reprieved = false;
         Some(Awaited {
             stranger: std::mem::take(&mut showing.stranger),
             held: std::mem::take(&mut showing.held),
@@ -281,6 +340,29 @@ impl Showings {
 
     pub(crate) fn take_unsent(&mut self, key: ChannelKey) -> Option<bytes::Bytes> {
         self.outbox.remove(&key)
+    }
+}
+
+/// What is kept of all peers, for tests of bounds.
+#[cfg(test)]
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) connections: usize,
+    pub(crate) awaited: usize,
+    pub(crate) held: usize,
+    pub(crate) arriving: usize,
+}
+
+#[cfg(test)]
+impl Showings {
+    pub(crate) fn kept(&self) -> Kept {
+        let arriving = |one: &Showing| one.arriving.as_ref().map_or(0, |part| part.bytes.len());
+        Kept {
+            connections: self.of.len(),
+            awaited: self.awaited.len(),
+            held: self.of.values().map(|one| one.held.len()).sum(),
+            arriving: self.of.values().map(arriving).sum(),
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::core::ConnectionKey;
 use crate::core::path::{MAX_CANDIDATES, Route};
 use crate::error::EndReason;
+use crate::service::{MAX_SERVICES, Service};
 
 /// Callers that may wait for the connection to one peer.
 pub(crate) const MAX_WAITERS: usize = 4_096;
@@ -21,6 +22,8 @@ pub(crate) enum DialFailure {
     /// Nothing gave an address, or no address answered.
     NotReached {
         addresses: Vec<SocketAddr>,
+        /// Other services of the peer that were found meanwhile.
+        others: Vec<Service>,
     },
     /// It was answered and failed.
     Handshake(EndReason),
@@ -36,6 +39,8 @@ pub(crate) type DialOutcome = Result<ConnectionKey, DialFailure>;
 struct Dial {
     attempt: Option<ConnectionKey>,
     addresses: Vec<SocketAddr>,
+    /// At most [`MAX_SERVICES`].
+    others: Vec<Service>,
     fault: Option<EndReason>,
     waiters: Vec<oneshot::Sender<DialOutcome>>,
     /// Ways that a connection is begun on at this time, unless the old one is heard before. At
@@ -70,6 +75,7 @@ impl Dials {
             Dial {
                 attempt: None,
                 addresses: Vec::new(),
+                others: Vec::new(),
                 fault: None,
                 waiters: Vec::new(),
                 aside: Vec::new(),
@@ -144,6 +150,22 @@ impl Dials {
             .get(peer)
             .map(|d| d.addresses.clone())
             .unwrap_or_default()
+    }
+
+    /// Notes that another service of the peer seems to run.
+    pub(crate) fn on_other(&mut self, peer: &DeviceId, service: Service) {
+        let Some(dial) = self.dials.get_mut(peer) else {
+            return;
+        };
+        if dial.others.len() < MAX_SERVICES && !dial.others.contains(&service) {
+            dial.others.push(service);
+        }
+    }
+
+    /// The other services of a peer that are known so far.
+    pub(crate) fn others(&self, peer: &DeviceId) -> Vec<Service> {
+        let dial = self.dials.get(peer);
+        dial.map(|dial| dial.others.clone()).unwrap_or_default()
     }
 
     /// What ended the last attempt, when none runs now.
@@ -281,6 +303,21 @@ mod tests {
         let all = std::iter::from_fn(|| dials.take_due(due, &peer()));
         assert!(all.eq((0..MAX_CANDIDATES).map(way)));
         assert_eq!(dials.next_due(&peer()), None);
+    }
+
+    #[test]
+    fn other_services_are_kept_once_each_and_bounded() {
+        let mut dials = Dials::default();
+        let service = |n: usize| Service::new(format!("s{n}")).unwrap();
+        dials.on_other(&peer(), service(0));
+        assert_eq!(dials.others(&peer()), [], "nobody waits");
+        let _joined = dials.join(peer()).unwrap();
+        for n in 0..=MAX_SERVICES {
+            dials.on_other(&peer(), service(n));
+            dials.on_other(&peer(), service(n));
+        }
+        let first = (0..MAX_SERVICES).map(service);
+        assert!(dials.others(&peer()).into_iter().eq(first));
     }
 
     #[test]

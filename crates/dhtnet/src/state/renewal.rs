@@ -11,14 +11,14 @@ use dhtnet_identity::DeviceId;
 use super::State;
 use crate::core::path::Route;
 use crate::core::{ConnectionKey, DialError};
-use crate::peers::Instance;
+use crate::hello::Instance;
 
 /// What the old connection has to be heard again on a way, before a new one is begun there: three
 /// checks are sent within it, or a round trip of 200 ms passes.
 const REVIVAL: Duration = Duration::from_millis(250);
 
-/// A peer that was reached under another address than before may be a second program with the same
-/// key, while the first one moves: it gets so much longer to be heard.
+/// A program that was there before and is reached under another address may be a second one with
+/// the same key, while the first one moves: that gets so much longer to be heard.
 const OTHER_HOST_PATIENCE: Duration = Duration::from_millis(1_500);
 
 impl State {
@@ -80,7 +80,7 @@ impl State {
     }
 
     /// This device has connected anew. Connections to a program of the peer that is not heard any
-    /// more end: at once where the new one has its host.
+    /// more end: at once where the new one has its host, or was started since then.
     pub(super) fn end_forgotten(
         &mut self,
         now: Instant,
@@ -89,7 +89,9 @@ impl State {
     ) {
         for old in self.peers.of_other_programs(peer, instance) {
             if self.is_lost(old) {
-                let patience = if self.core.have_common_host(old, key) {
+                let in_its_place =
+                    self.core.have_common_host(old, key) || self.core.began_after(old, key);
+                let patience = if in_its_place {
                     Duration::ZERO
                 } else {
                     OTHER_HOST_PATIENCE

@@ -48,8 +48,12 @@ impl State {
 
     /// Puts another policy in force and cuts what it does not allow.
     pub(crate) fn set_policy(&mut self, policy: Policy, times: (Instant, SystemTime)) {
+        let wanted = self.policy.wants_credentials();
         self.policy = Arc::new(policy);
         self.core.set_hello(self.hello());
+        if !wanted && self.policy.wants_credentials() {
+            self.ask_all_to_show(times.0);
+        }
         self.review(times);
     }
 
@@ -82,7 +86,10 @@ impl State {
         }
         while let Some(key) = self.showings.overdue(now) {
             tracing::debug!("a peer did not show its credentials in time");
-            self.judge_awaited((now, wall_clock()), key);
+            let times = (now, wall_clock());
+            self.judge_awaited(times, key);
+            self.review_connection(times, key);
+            self.arm_review(times, key);
         }
         if let Some(review) = self.next_review.filter(|review| review.look <= now) {
             let wall = wall_clock();
@@ -123,6 +130,9 @@ impl State {
         let peer = *showing.credentials.peer();
         let decision = self.policy.admits_with(&showing.credentials, wall);
         let banned = decision.cause == dhtnet_identity::policy::Cause::Ban;
+        if showing.is_reprieved() && !banned {
+            return;
+        }
         let stays = showing.initiated || (showing.is_stranger() && !banned);
         if !decision.is_allowed() && !stays {
             return self.cut_connection(now, key, (peer, &decision));

@@ -9,7 +9,8 @@ use dhtnet_identity::DeviceId;
 use dhtnet_nat_traversal::offer::{Offer, ReplayWindow, SessionId, Wish};
 use tokio::sync::mpsc::Receiver;
 
-use super::{MAX_OFFERS_PER_MINUTE, Parts};
+use super::Parts;
+use super::calls::{Calls, MAX_CALLS_OF_PEERS};
 
 /// By which way a call goes out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,16 +32,12 @@ pub(super) fn attend(parts: &Arc<Parts>, notes: Receiver<(DeviceId, Bytes)>) {
 
 async fn take_all(parts: Weak<Parts>, mut notes: Receiver<(DeviceId, Bytes)>) {
     let mut replays = ReplayWindow::default();
-    let mut minute = (Instant::now(), 0);
+    let mut calls = Calls::at_most(MAX_CALLS_OF_PEERS);
     while let Some((sender, message)) = notes.recv().await {
         let Some(parts) = parts.upgrade() else {
             return;
         };
-        if minute.0.elapsed() > Duration::from_secs(60) {
-            minute = (Instant::now(), 0);
-        }
-        minute.1 += 1;
-        if minute.1 <= MAX_OFFERS_PER_MINUTE {
+        if calls.may_call(Instant::now()) {
             parts.on_note(&mut replays, sender, &message);
         }
     }

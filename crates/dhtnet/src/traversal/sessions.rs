@@ -218,6 +218,14 @@ impl Sessions {
         inner.sessions.get(&id).is_none_or(|entry| entry.over)
     }
 
+    /// Whether what comes to be known is too late for a session: it has ended, with a path or
+    /// without.
+    pub(crate) fn is_ended(&self, id: SessionId) -> bool {
+        let inner = self.lock();
+        let entry = inner.sessions.get(&id);
+        entry.is_none_or(|entry| entry.session.is_ended())
+    }
+
     /// The offer for the peer of a session, as things are now.
     pub(crate) fn offer(&self, id: SessionId, wish: Wish) -> Option<Offer> {
         let inner = self.lock();
@@ -230,6 +238,13 @@ impl Sessions {
         let inner = self.lock();
         let entry = inner.sessions.get(&id);
         entry.is_some_and(|entry| entry.session.is_answered())
+    }
+
+    /// Whether the peer has answered in any session that still runs.
+    pub(crate) fn is_answered_by(&self, peer: &DeviceId) -> bool {
+        let inner = self.lock();
+        let mut entries = inner.sessions.values();
+        entries.any(|entry| entry.peer == *peer && entry.session.is_answered())
     }
 
     /// Whether a session with this peer runs under this number.
@@ -340,9 +355,10 @@ impl Sessions {
     /// What the last session towards this peer has tried.
     pub(crate) fn effort(&self, peer: &DeviceId) -> Option<Effort> {
         let inner = self.lock();
-        let mut entries = inner.sessions.values();
-        let entry = entries.find(|entry| entry.peer == *peer && entry.over)?;
-        Some(entry.session.effort())
+        let all = inner.sessions.values();
+        let over = all.filter(|entry| entry.peer == *peer && entry.over);
+        let last = over.max_by_key(|entry| entry.serial)?;
+        Some(last.session.effort())
     }
 
     /// There is another NAT before us: nothing of what was opened is left.

@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use dhtnet_identity::DeviceId;
 use dhtnet_nat_traversal::offer::{SessionId, Wish};
+use futures_util::future::BoxFuture;
 
-use super::{Parts, Place};
-use crate::relays::finder::REFUSAL_MEMORY;
+use super::{By, Parts, Place};
 
 impl Parts {
     /// Asks for an allocation now, so that it may stand before it is needed.
@@ -42,23 +42,45 @@ impl Parts {
         });
     }
 
-    /// Sees to it that the session has a relay, and another one when that ends. A session that is
-    /// over takes none: a connection that needs one calls anew.
-    async fn keep_relayed(&self, id: SessionId, place: Place, peer: DeviceId) {
+    /// Sees to it that the session has a relay, and another one when that ends. A session that has
+    /// ended takes none: the peer is then called anew.
+    async fn keep_relayed(self: &Arc<Self>, id: SessionId, place: Place, peer: DeviceId) {
+        let mut had_one = false;
         loop {
             let Some(number) = self.finder.obtain().await else {
-                tokio::time::sleep(REFUSAL_MEMORY).await;
+                self.finder.until_worth_asking().await;
                 continue;
             };
+            if had_one && self.sessions.is_ended(id) {
+                return self.replace_relay(peer);
+            }
+            had_one = true;
             if self.sessions.add_relay(Instant::now(), id, number) {
                 self.shared.wake.wake();
                 self.tell(id, place, peer).await;
             }
             self.finder.until_ended(number).await;
-            if self.sessions.is_over(id) {
-                return;
-            }
         }
+    }
+
+    /// A relay has ended that a connection has in reserve, and there is another one: a call leads to
+    /// a path through it. Where nothing is left to carry the call, the connection is looked after
+    /// already (`upkeep`).
+    fn replace_relay(self: &Arc<Self>, peer: DeviceId) {
+        let has_path = {
+            let state = self.shared.lock();
+            let connection = state.heard(&peer).and_then(|key| state.core.get(key));
+            connection.is_some_and(|connection| !connection.paths.is_lost())
+        };
+        if has_path {
+            tracing::debug!(peer = %peer.short(), "a path through another relay is looked for");
+            tokio::spawn(self.clone().call_anew(peer));
+        }
+    }
+
+    /// Boxed, for a call keeps its relays itself.
+    fn call_anew(self: Arc<Self>, peer: DeviceId) -> BoxFuture<'static, ()> {
+        Box::pin(self.call(peer, By::Connection))
     }
 
     /// Looks again where this device stands, each time a router has mapped something else.

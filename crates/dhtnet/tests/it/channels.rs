@@ -232,6 +232,37 @@ async fn a_node_keeps_as_many_datagrams_as_it_was_told_to() {
 }
 
 #[tokio::test]
+async fn as_many_channels_as_a_node_was_told_to_are_open_and_one_more_waits() {
+    let client = node(1, Policy::deny_all()).await;
+    let server = Node::builder(key(2))
+        .bind(loopback())
+        .mdns(false)
+        .policy(allow(client.id()))
+        .max_channels(16);
+    let server = server.build().await.unwrap();
+    let mut listener = server.listen("bytes").unwrap();
+    let request = || ChannelRequest::stream("bytes");
+    let mut held = Vec::new();
+    for _ in 0..16 {
+        held.push(open(&client, &server, &mut listener, request()).await);
+    }
+    let mut more = Box::pin(open(&client, &server, &mut listener, request()));
+    let pings = async {
+        for _ in 0..3 {
+            within(client.ping(&server.id())).await.unwrap();
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = &mut more => panic!("it is open"),
+        () = pings => {}
+    }
+    // The peer is told of room when there is some for an eighth of all.
+    held.truncate(8);
+    more.await;
+}
+
+#[tokio::test]
 async fn a_keystroke_is_taken_while_bulk_fills_the_window() {
     let (client, server) = pair().await;
     let mut listener = server.listen("mixed").unwrap();

@@ -138,10 +138,92 @@ async fn nothing_is_shown_to_who_does_not_ask() {
     };
     let asked = tokio::time::timeout(Duration::from_millis(300), shown).await;
     asked.unwrap_err();
-    // It did not count later either: a peer that was not asked has shown nothing.
+}
+
+#[tokio::test]
+async fn a_peer_that_was_connected_before_anybody_asked_shows_its_credentials_then() {
+    let home = authority(90);
+    let client = showing(1, certificates(vec![certificate(&home, 1, DAY)])).await;
+    let by_id = || Policy::builder().grant(Subject::Peer(key(1).id()), Grant::action("test"));
+    let server = node(2, by_id().build()).await;
+    let (mut ours, mut theirs) = connected(&client, &server).await;
+    let mut events = server.events();
+    // Nothing but the certificate allows it from now on.
     server.set_policy(for_members(&home).build());
-    let action = Action::new("test");
-    assert!(!server.decide(&client.id(), &action).is_allowed());
+    // Told at once for the policy, and once more when the certificate has been shown.
+    let seen = async {
+        let action = Action::new("test");
+        while !server.decide(&client.id(), &action).is_allowed() {
+            events.next().await.unwrap();
+        }
+    };
+    within(seen).await;
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    ours.write_all(b"hello").await.unwrap();
+    let mut heard = [0; 5];
+    within(theirs.read_exact(&mut heard)).await.unwrap();
+    // The other way round: the one that called has the policy.
+    client.set_policy(for_members(&home).build());
+    ours.write_all(b"again").await.unwrap();
+    within(theirs.read_exact(&mut heard)).await.unwrap();
+    assert_eq!(&heard, b"again");
+}
+
+#[tokio::test]
+async fn a_peer_that_has_nothing_to_show_is_cut_when_the_policy_wants_credentials() {
+    let home = authority(90);
+    for has_some in [false, true] {
+        let shown = match has_some {
+            true => certificates(vec![certificate(&authority(91), 1, DAY)]),
+            false => Presented::default(),
+        };
+        let client = showing(1, shown).await;
+        let by_id = Policy::builder().grant(Subject::Peer(key(1).id()), Grant::action("test"));
+        let server = node(2, by_id.build()).await;
+        let (ours, theirs) = connected(&client, &server).await;
+        server.set_policy(for_members(&home).build());
+        assert_eq!(
+            end_of(ours).await,
+            ChannelError::ConnectionLost(EndReason::Refused)
+        );
+        assert_eq!(
+            end_of(theirs).await,
+            ChannelError::ConnectionLost(EndReason::NoLongerAllowed)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_channel_ends_with_what_it_requires_also_when_nobody_reads_or_writes() {
+    let client = node(1, Policy::deny_all()).await;
+    let may = |names: &[&str]| {
+        names.iter().fold(Policy::builder(), |policy, name| {
+            policy.grant(Subject::Peer(key(1).id()), Grant::action(*name))
+        })
+    };
+    let server = node(2, may(&["test", "more"]).build()).await;
+    let mut listener = server.listen("test").unwrap();
+    let address = address(&server);
+    let options = dhtnet::ConnectOptions::default().early(true);
+    let asked = within(client.connect_with(&address, request(), options));
+    let (ours, incoming) = tokio::join!(asked, async { within(listener.accept()).await.unwrap() });
+    assert!(incoming.require(&Action::new("more")).is_allowed());
+    assert!(!incoming.require(&Action::new("most")).is_allowed());
+    let (send, _recv) = incoming.accept().split();
+    let lost = send.lost();
+    let another = tokio::time::timeout(Duration::from_millis(300), send.lost()).await;
+    another.unwrap_err();
+    server.set_policy(may(&["test"]).build());
+    assert_eq!(
+        within(lost).await,
+        ChannelError::ConnectionLost(EndReason::NoLongerAllowed)
+    );
+    let ChannelError::Declined(reason) = end_of(ours.unwrap()).await else {
+        panic!("it is told why")
+    };
+    assert_eq!(reason.code(), DeclineCode::Policy);
+    // The peer may come again, for as long as nothing more is required.
+    let _channel = open(&client, &server, &mut listener, request()).await;
 }
 
 #[tokio::test]
@@ -318,4 +400,5 @@ async fn what_is_shown_later_counts_from_then_on() {
 async fn the_channel_of_credentials_is_not_for_applications() {
     let node = node(1, Policy::deny_all()).await;
     assert!(node.listen("dhtnet.credentials").is_err());
+    assert!(node.listen("dhtnet.credentials.wanted").is_err());
 }

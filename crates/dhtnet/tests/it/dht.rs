@@ -14,7 +14,7 @@ use futures_util::StreamExt;
 use crate::pair::{allow, key, loopback, within};
 
 /// `count` nodes; all know the first.
-async fn network(count: usize) -> Vec<Dht> {
+pub(crate) async fn network(count: usize) -> Vec<Dht> {
     let first = Dht::builder().bind(loopback()).build().await.unwrap();
     let bootstrap = Bootstrap::Address(first.local_addresses()[0]);
     let mut all = vec![first];
@@ -172,4 +172,29 @@ async fn devices_find_each_other_by_id_alone() {
         within(listener.accept()).await.unwrap().accept()
     });
     assert_eq!(opened.unwrap().peer(), server.id());
+}
+
+#[tokio::test]
+async fn a_listening_node_that_is_dropped_leaves_no_task_behind() {
+    let all = network(3).await;
+    let bootstrap = Bootstrap::Address(all[0].local_addresses()[0]);
+    let tasks = || {
+        tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks()
+    };
+    let before = tasks();
+    let settings = DhtSettings::default().bootstrap([bootstrap]);
+    let builder = Node::builder(key(1)).bind(loopback()).mdns(false);
+    let node = builder.dht(settings).build().await.unwrap();
+    let listener = node.listen("test").unwrap();
+    within(node.dht().unwrap().ready()).await.unwrap();
+    assert!(tasks() > before);
+    drop((listener, node));
+    within(async {
+        while tasks() > before {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
 }

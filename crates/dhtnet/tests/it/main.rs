@@ -9,4 +9,5 @@ mod dht_state;
 mod pair;
 mod policy;
 mod relay_server;
+mod services;
 mod shutdown;

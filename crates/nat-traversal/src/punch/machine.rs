@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rand_core::Rng;
 
-use super::{Need, PUNCH_INTERVAL, PUNCH_TIME, Plan};
+use super::{FURTHER_AFTER, FURTHER_SOCKETS, Need, OPEN_SOCKETS, PUNCH_INTERVAL, PUNCH_TIME, Plan};
 use crate::candidate::SocketId;
 
 /// Time for one round of prediction: [`ROUND_SOCKETS`](super::ROUND_SOCKETS) packets, twice, and
@@ -26,6 +26,8 @@ pub struct Punch {
     needs: VecDeque<Need>,
     /// Sockets that were not asked for yet: they wait for the delay too.
     wanted: u16,
+    /// When more are asked for, if nothing was hit until then.
+    further_at: Option<Instant>,
     next_at: Instant,
     ends_at: Instant,
     progress: Progress,
@@ -56,10 +58,13 @@ impl Punch {
             Plan::AimAtPorts { delay, .. } => (*delay, 0),
             Plan::Predict { sockets, delay, .. } => (*delay, *sockets),
         };
+        // Fewer are opened where the ports are known better, and then they do.
+        let is_random = sockets >= OPEN_SOCKETS && matches!(plan, Plan::OpenPorts { .. });
         let mut punch = Self {
             sockets: Vec::new(),
             needs: VecDeque::new(),
             wanted: sockets,
+            further_at: is_random.then_some(now + delay + FURTHER_AFTER),
             next_at: now + delay,
             ends_at: now + PUNCH_TIME,
             progress: Progress {
@@ -121,6 +126,12 @@ impl Punch {
             let wanted = std::mem::take(&mut self.wanted);
             self.needs.push_back(Need::Sockets(wanted));
         }
+        let is_wanted = !self.progress.over && !self.progress.exhausted;
+        if self.further_at.take_if(|at| *at <= now).is_some() && is_wanted {
+            self.needs.push_back(Need::Sockets(FURTHER_SOCKETS));
+            // The pause before is not made up for.
+            self.next_at = self.next_at.max(now);
+        }
         self.progress.expired |= now >= self.ends_at;
     }
 
@@ -173,11 +184,12 @@ impl Punch {
                     self.progress.round < targets.len() && used < self.sockets.len()
                 }
             };
-        Some(if more && !self.progress.exhausted {
+        let due = if more && !self.progress.exhausted {
             self.next_at.min(self.ends_at)
         } else {
             self.ends_at
-        })
+        };
+        Some(self.further_at.map_or(due, |at| at.min(due)))
     }
 
     /// Whether nothing will be sent any more. The holes that were made stay open a while.

@@ -143,13 +143,15 @@ fn without_a_public_address_there_is_nothing_to_punch() {
 /// All aims of a plan whose sockets are there at once.
 fn aims(punch: &mut Punch, start: Instant) -> Vec<(Duration, SocketId, SocketAddr)> {
     let mut rng = ChaCha20Rng::seed_from_u64(1);
-    if let Some(Need::Sockets(count)) = punch.poll_need() {
-        let sockets: Vec<SocketId> = (1..=count).map(SocketId).collect();
-        punch.on_sockets(&sockets);
-    }
     let mut all = Vec::new();
-    let mut now = start;
+    let (mut now, mut opened) = (start, 0);
     while !punch.is_over(now) {
+        punch.handle_timeout(now);
+        while let Some(Need::Sockets(count)) = punch.poll_need() {
+            let sockets: Vec<SocketId> = (1..=count).map(|n| SocketId(opened + n)).collect();
+            punch.on_sockets(&sockets);
+            opened += count;
+        }
         while let Some((socket, to)) = punch.poll_aim(now, &mut rng) {
             all.push((now - start, socket, to));
         }
@@ -173,10 +175,9 @@ fn at_most(plan: Plan, most: u16) -> Vec<(Duration, SocketId, SocketAddr)> {
 fn every_plan_keeps_the_bound_of_entries_and_its_pace() {
     let restricted = || independent(Filtering::AddressAndPortDependent);
     let (opens, aims) = plans(dependent(&RANDOM), restricted());
-    assert_eq!(
-        at_most(opens, OPEN_SOCKETS).len(),
-        usize::from(OPEN_SOCKETS)
-    );
+    let both = OPEN_SOCKETS + FURTHER_SOCKETS;
+    assert!(both <= MAX_ATTEMPTS);
+    assert_eq!(at_most(opens, both).len(), usize::from(both));
     let tries = at_most(aims, MAX_ATTEMPTS);
     assert_eq!(tries.len(), usize::from(MAX_ATTEMPTS));
     assert!(tries.last().unwrap().0 < Duration::from_millis(2_500));
@@ -219,6 +220,60 @@ fn success_gives_back_all_sockets_but_the_one_in_use() {
     assert_eq!(punch.poll_timeout(), None);
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     assert_eq!(punch.poll_aim(start, &mut rng), None);
+}
+
+#[test]
+fn more_sockets_are_opened_once_where_nothing_was_hit_and_the_ports_are_random() {
+    let restricted = || independent(Filtering::AddressAndPortDependent);
+    let further = |ports: &[u16], exhausted: bool| {
+        let start = Instant::now();
+        let (opens, _) = plans(dependent(ports), restricted());
+        let mut punch = Punch::new(start, opens);
+        assert!(matches!(punch.poll_need(), Some(Need::Sockets(_))));
+        if exhausted {
+            punch.exhaust();
+        }
+        punch.handle_timeout(start + FURTHER_AFTER - Duration::from_nanos(1));
+        assert_eq!(punch.poll_need(), None);
+        punch.handle_timeout(start + FURTHER_AFTER);
+        let asked = punch.poll_need();
+        punch.handle_timeout(start + 2 * FURTHER_AFTER);
+        assert_eq!(punch.poll_need(), None, "once");
+        asked
+    };
+    let all = Some(Need::Sockets(FURTHER_SOCKETS));
+    assert_eq!(further(&RANDOM, false), all);
+    assert_eq!(further(&RANDOM, true), None, "there are no entries left");
+    assert_eq!(further(&BLOCK, false), None);
+    assert_eq!(further(&SEQUENCE, false), None);
+}
+
+/// In how many of these tries none of the sockets got one of the ports that are aimed at. Each set of
+/// sockets has to miss them.
+fn misses(seeds: std::ops::Range<u64>, sets: &[u16]) -> usize {
+    let is_miss = |seed: &u64| {
+        let mut rng = ChaCha20Rng::seed_from_u64(*seed);
+        let mut port = || 1_024 + (rand_core::Rng::next_u32(&mut rng) % 64_512) as usize;
+        let mut aimed = vec![false; 65_536];
+        for _ in 0..MAX_ATTEMPTS {
+            let mut aim = port();
+            while std::mem::replace(&mut aimed[aim], true) {
+                aim = port();
+            }
+        }
+        let sockets: u16 = sets.iter().sum();
+        (0..sockets).all(|_| !aimed[port()])
+    };
+    seeds.filter(is_miss).count()
+}
+
+#[test]
+fn the_second_set_of_sockets_turns_one_failure_in_300_into_one_in_10_000() {
+    let seeds = 0..4_000;
+    let first = misses(seeds.clone(), &[OPEN_SOCKETS]);
+    let both = misses(seeds, &[OPEN_SOCKETS, FURTHER_SOCKETS]);
+    assert!((4..=30).contains(&first), "13 are expected: {first}");
+    assert!(both <= 2, "0.3 are expected: {both}");
 }
 
 #[test]

@@ -374,8 +374,9 @@ impl Relay {
         }
     }
 
-    /// A request of a client. Those that are signed must be signed with his password, by the one
-    /// algorithm that is checked here; the rest is asked by the machine to be signed.
+    /// A request of a client. It must be signed with his password, by the one algorithm that is
+    /// checked here. Who comes without a signature is told what to sign with, as a stranger is: it
+    /// is a process that was started anew on the same port.
     fn on_request(&mut self, now: Instant, link: Link, parsed: &Parsed<'_>, frame: &[u8]) {
         let Some(client) = self.clients.get_mut(&link) else {
             return;
@@ -385,18 +386,16 @@ impl Relay {
         }
         let from = client.address();
         let key = client.key.clone();
-        if parsed.attribute(kind::MESSAGE_INTEGRITY).is_some() {
-            if verify(frame, &key).is_err() {
-                let code = code::UNAUTHENTICATED;
-                if let Some(answer) = self.gate.challenge(now, from, parsed, code) {
-                    self.send(link, answer);
-                }
-                return;
+        let by_sha1 = parsed.attribute(kind::MESSAGE_INTEGRITY).is_some();
+        let by_sha256 = parsed.attribute(kind::MESSAGE_INTEGRITY_SHA256).is_some();
+        if by_sha1 && verify(frame, &key).is_err() || !by_sha1 && !by_sha256 {
+            let code = code::UNAUTHENTICATED;
+            if let Some(answer) = self.gate.challenge(now, from, parsed, code) {
+                self.send(link, answer);
             }
-        } else if parsed.attribute(kind::MESSAGE_INTEGRITY_SHA256).is_none() {
-            return self.forward(now, link, frame);
+            return;
         }
-        let verdict = if parsed.attribute(kind::MESSAGE_INTEGRITY_SHA256).is_some() {
+        let verdict = if by_sha256 {
             Err(code::BAD_REQUEST)
         } else {
             {

@@ -1,8 +1,11 @@
 //! One allocation, from asking for it to deleting it.
 
+mod asking;
+mod clearing;
+
 use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,11 +16,14 @@ use turn_client_proto::prelude::{DelayedTransmitBuild, TurnClientApi};
 use turn_client_proto::types::{AddressFamily, Instant as InnerInstant, TurnCredentials};
 use turn_client_proto::udp::TurnClientUdp;
 
+use self::clearing::Clearing;
 use super::error::{AllocationError, PermitError, SendError, StreamError};
+use super::event::{Event, Handled};
 use super::framing::{Framer, pad, padded};
 use super::liveness::{Due, Liveness};
+use super::refresher::{Refresher, is_success};
 use super::{Config, Families, GIVE_UP, Link, MAX_CHANNELS, MAX_PAYLOAD, MAX_PERMISSIONS};
-use crate::stun::{BindingRequest, TransactionId, Transmit, is_stun, refusal_code};
+use crate::stun::{TransactionId, Transmit, is_stun};
 
 /// Bytes of the longest frame on a stream: a header and an IPv6 peer's longest datagram.
 const MAX_FRAME: usize = 20 + 65_535;
@@ -37,58 +43,23 @@ const EPOCH: i64 = 1_000_000_000;
 
 const ALLOCATE: u16 = 0x003;
 
-/// What a datagram was.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Handled {
-    /// Not from this server, or not TURN: somebody else should look at it.
-    NotOurs,
-    /// An answer to us.
-    Consumed,
-    /// A peer's payload.
-    Payload {
-        /// Who sent it.
-        peer: SocketAddr,
-        /// Where it lies in the datagram.
-        range: Range<usize>,
-    },
-}
-
-/// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// There is a relayed address. Once for each family.
-    Allocated {
-        /// The address.
-        relayed: SocketAddr,
-    },
-    /// A peer's address is admitted.
-    Permitted {
-        /// The address.
-        peer: IpAddr,
-    },
-    /// A peer's address is not admitted, or no longer.
-    Refused {
-        /// The address.
-        peer: IpAddr,
-    },
-    /// The allocation ended, against our will.
-    Failed(AllocationError),
-    /// The allocation was deleted.
-    Closed,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Allocating,
+    /// What an earlier allocation has left is deleted. Then it goes on.
+    Clearing {
+        again: Instant,
+    },
     Ready,
     Closing(Instant),
     Ended,
 }
 
 /// A relayed address at one server.
-#[derive(Debug)]
 pub struct Allocation {
     inner: TurnClientUdp,
+    config: TurnConfig,
+    refresher: Refresher,
     base: Instant,
     server: SocketAddr,
     local: SocketAddr,
@@ -107,10 +78,23 @@ pub struct Allocation {
     /// The requests for the allocation that were refused for their credentials.
     unauthenticated: BTreeSet<TransactionId>,
     last_code: Option<u16>,
+    clearing: Option<Clearing>,
     framer: Framer,
     payloads: VecDeque<(SocketAddr, Bytes)>,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
+}
+
+impl fmt::Debug for Allocation {
+    /// Without what the protocol holds: the password is in there.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Allocation")
+            .field("server", &self.server)
+            .field("link", &self.link)
+            .field("state", &self.state)
+            .field("relayed", &self.relayed)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Allocation {
@@ -123,8 +107,11 @@ impl Allocation {
         if config.server.is_ipv4() {
             local = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         }
+        let inner = inner_config(config);
         let mut allocation = Self {
-            inner: TurnClientUdp::allocate(local, config.server, inner_config(config)),
+            inner: TurnClientUdp::allocate(local, config.server, inner.clone()),
+            refresher: Refresher::new(&inner),
+            config: inner,
             base: now,
             server: config.server,
             local,
@@ -139,6 +126,7 @@ impl Allocation {
             requests: VecDeque::new(),
             unauthenticated: BTreeSet::new(),
             last_code: None,
+            clearing: None,
             framer: Framer::default(),
             payloads: VecDeque::new(),
             transmits: VecDeque::new(),
@@ -318,6 +306,8 @@ impl Allocation {
                 Due::Ask => self.ask_for_life(),
                 Due::Dead => return self.fail(AllocationError::Silent),
             },
+            State::Clearing { again } if again <= now => return self.go_on_clearing(now),
+            State::Clearing { .. } => return,
             State::Ended => return,
             State::Allocating | State::Closing(_) => {}
         }
@@ -328,7 +318,7 @@ impl Allocation {
     /// until then should be.
     pub fn close(&mut self, now: Instant) {
         if self.state != State::Ready {
-            if self.state == State::Allocating {
+            if matches!(self.state, State::Allocating | State::Clearing { .. }) {
                 self.end(Event::Closed);
             }
             return;
@@ -362,6 +352,7 @@ impl Allocation {
         match self.state {
             State::Ended => None,
             State::Allocating => self.wake,
+            State::Clearing { again } => Some(again),
             State::Ready => Some(
                 self.wake
                     .map_or(self.liveness.due(), |wake| wake.min(self.liveness.due())),
@@ -410,8 +401,8 @@ impl Allocation {
     fn handle_frame(&mut self, now: Instant, frame: &[u8]) -> Handled {
         use turn_client_proto::api::Transmit as InnerTransmit;
         let at = self.at(now);
-        if is_stun(frame) {
-            self.note_refusal(frame);
+        if is_stun(frame) && self.on_message(now, frame) {
+            return Handled::Consumed;
         }
         let transport = self.inner.transport();
         let received = InnerTransmit::new(frame, transport, self.server, self.local);
@@ -424,73 +415,25 @@ impl Allocation {
                 }
             }
             TurnRecvRet::Handled | TurnRecvRet::PeerIcmp { .. } => Handled::Consumed,
-            TurnRecvRet::Ignored(_) if self.is_sign_of_life(frame) => Handled::Consumed,
+            // An answer that came twice, or too late.
+            TurnRecvRet::Ignored(_) if self.is_known(frame) => return Handled::Consumed,
             TurnRecvRet::Ignored(_) => return Handled::NotOurs,
         };
-        self.liveness.on_heard(now);
-        if !matches!(handled, Handled::Payload { .. }) {
-            self.drain(now);
+        if matches!(handled, Handled::Payload { .. }) {
+            self.liveness.on_heard(now);
+            return handled;
         }
+        // A refusal, or an answer to Binding, says nothing about the allocation.
+        if is_success(frame) {
+            self.liveness.on_heard(now);
+        }
+        self.drain(now);
         handled
-    }
-
-    /// Whether this answers [`ask_for_life`](Self::ask_for_life).
-    fn is_sign_of_life(&self, frame: &[u8]) -> bool {
-        is_stun(frame)
-            && frame
-                .get(8..20)
-                .and_then(|id| <[u8; 12]>::try_from(id).ok())
-                .map(TransactionId::from_bytes)
-                .is_some_and(|id| self.requests.iter().any(|(known, _)| *known == id))
-    }
-
-    fn ask_for_life(&mut self) {
-        let id = TransactionId::random(&mut self.rng);
-        if let Ok(request) = BindingRequest::new(id).encode(None) {
-            self.remember(&request);
-            let transmit = self.transmit(request);
-            self.transmits.push_back(transmit);
-        }
-    }
-
-    fn remember(&mut self, request: &[u8]) {
-        let Some(&header) = request.first_chunk::<20>() else {
-            return;
-        };
-        let [.., a, b, c, d, e, f, g, h, i, j, k, l] = header;
-        let id = TransactionId::from_bytes([a, b, c, d, e, f, g, h, i, j, k, l]);
-        let method = u16::from_be_bytes([header[0], header[1]]);
-        if self.requests.iter().any(|(known, _)| *known == id) {
-            return;
-        }
-        if self.requests.len() >= MAX_REMEMBERED {
-            self.requests.pop_front();
-        }
-        self.requests.push_back((id, method));
-    }
-
-    /// The protocol does not say why it was refused; the code of the refusal does.
-    fn note_refusal(&mut self, frame: &[u8]) {
-        let Some((id, code)) = refusal_code(frame) else {
-            return;
-        };
-        let Some(&(_, method)) = self.requests.iter().find(|(known, _)| *known == id) else {
-            return;
-        };
-        if method == ALLOCATE && self.state == State::Allocating {
-            self.last_code = Some(code);
-            if code == 401 {
-                // The first one is how a server asks for credentials.
-                self.unauthenticated.insert(id);
-            }
-        } else if code == 437 && self.state == State::Ready {
-            self.fail(AllocationError::Expired);
-        }
     }
 
     /// Takes everything the protocol has to send and to say, and asks when it wants to be woken.
     fn drain(&mut self, now: Instant) {
-        if self.state == State::Ended {
+        if matches!(self.state, State::Ended | State::Clearing { .. }) {
             return;
         }
         let at = self.at(now);
@@ -517,7 +460,7 @@ impl Allocation {
                     self.wake = Some(now + after);
                     return;
                 }
-                TurnPollRet::Closed => return self.on_closed(),
+                TurnPollRet::Closed => return self.on_closed(now),
                 _ if quiet => break,
                 _ => {}
             }
@@ -548,9 +491,10 @@ impl Allocation {
         }
     }
 
-    fn on_closed(&mut self) {
+    fn on_closed(&mut self, now: Instant) {
         match self.state {
             State::Closing(_) => self.end(Event::Closed),
+            State::Allocating if self.last_code == Some(437) => self.clear(now),
             State::Allocating => {
                 let error = match self.last_code {
                     Some(401) if self.unauthenticated.len() < 2 => AllocationError::Protocol,
@@ -560,7 +504,7 @@ impl Allocation {
                 self.fail(error);
             }
             State::Ready => self.fail(AllocationError::Expired),
-            State::Ended => {}
+            State::Clearing { .. } | State::Ended => {}
         }
     }
 

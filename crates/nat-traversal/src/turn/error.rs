@@ -38,6 +38,10 @@ pub enum AllocationError {
     /// The allocation is gone at the server: it expired, or the server was restarted (437).
     #[error("the allocation at the relay has expired")]
     Expired,
+    /// The server holds an allocation for this socket already, and does not delete it (437): it is
+    /// another user's.
+    #[error("the relay holds another allocation for this port")]
+    InUse,
     /// Another refusal.
     #[error("the relay refuses with code {code}")]
     Refused {
@@ -87,6 +91,7 @@ impl AllocationError {
             Self::FamilyUnavailable => "ask for the other address family, or use another relay",
             Self::Forbidden => "ask who runs the relay to admit this device, or use another relay",
             Self::Expired | Self::Disconnected => "allocate again",
+            Self::InUse => "use another port, or try again when that one has expired",
             Self::Refused { .. } | Self::Protocol => "look into the log of the relay",
         }
     }

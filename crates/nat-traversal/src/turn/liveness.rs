@@ -1,4 +1,4 @@
-//! Whether the server still lives, by what comes from it.
+//! Whether the server still lives and has the allocation, by what comes from it.
 
 use std::time::{Duration, Instant};
 
@@ -61,7 +61,8 @@ impl Liveness {
         }
     }
 
-    /// On a stream a question is asked once: nothing is lost there.
+    /// On a stream it is the same, though nothing is lost there: a question that waits in a full
+    /// buffer is late as well.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Due {
         if now < self.due() {
             return Due::Nothing;

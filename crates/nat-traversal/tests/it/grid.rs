@@ -5,10 +5,10 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use dhtnet_nat_traversal::punch::{MAX_NAT_ENTRIES, MAX_PACKETS_PER_SECOND};
+use dhtnet_nat_traversal::punch::{FURTHER_AFTER, MAX_NAT_ENTRIES, MAX_PACKETS_PER_SECOND};
 
 use super::kinds::{KINDS, Kind, Path, expected};
-use super::world::{Outcome, Upnp, connect, connect_neighbours};
+use super::world::{Outcome, Upnp, connect, connect_in_storm, connect_neighbours};
 
 /// Seeds for each pair, and with `DHTNET_TEST_FULL=1`.
 const SEEDS: u64 = 10;
@@ -212,6 +212,32 @@ fn two_peers_behind_one_nat_use_the_network_they_share() {
             let direct = run.direct.unwrap();
             assert!(direct < Duration::from_millis(500), "{kind:?}: {direct:?}");
             assert_eq!((run.sockets, run.after_end), (0, 0), "{kind:?}");
+        }
+    }
+}
+
+#[test]
+fn what_the_first_sockets_missed_the_further_ones_hit() {
+    for (a, b) in [
+        (Kind::SymmetricRandom, Kind::PortRestricted),
+        (Kind::PortRestricted, Kind::SymmetricRandom),
+    ] {
+        let seeds = 0..seeds();
+        let runs: Vec<Outcome> = seeds
+            .map(|seed| connect_in_storm(a, b, FURTHER_AFTER, seed))
+            .collect();
+        let direct = runs.iter().filter(|run| run.direct.is_some()).count();
+        // Of a hundred, two miss.
+        assert!(direct * 10 >= runs.len() * 9, "{direct} of {}", runs.len());
+        for run in &runs {
+            assert!(run.entries <= MAX_NAT_ENTRIES, "{}", run.entries);
+            let rate = run.packets_per_second;
+            assert!(rate <= MAX_PACKETS_PER_SECOND as usize, "{rate}");
+            assert!(
+                run.direct
+                    .is_none_or(|took| took <= Duration::from_secs(10))
+            );
+            assert_eq!((run.after_end, run.leaked), (0, 0));
         }
     }
 }

@@ -44,6 +44,8 @@ pub(crate) struct Client {
     pub(crate) events: Vec<(Duration, Event)>,
     /// Bytes sent to the relay, the last packet.
     pub(crate) last_sent: usize,
+    /// Messages to the relay that carry no payload.
+    pub(crate) messages: usize,
     silent: bool,
 }
 
@@ -57,9 +59,13 @@ enum Packet {
 pub(crate) struct World {
     pub(crate) begin: Instant,
     pub(crate) now: Instant,
+    limits: Limits,
     pub(crate) relay: Relay,
     pub(crate) relay_is_dead: bool,
     pub(crate) has_v6: bool,
+    /// Until then requests for an allocation are refused as coturn does while it holds one for the
+    /// same port: without a signature, and for a second after it has deleted that one.
+    pub(crate) in_use_until: Instant,
     pub(crate) clients: Vec<Client>,
     /// What peers received: relayed address, peer, payload.
     pub(crate) at_peers: Vec<(SocketAddr, SocketAddr, Vec<u8>)>,
@@ -93,10 +99,12 @@ impl World {
         let mut rng = ChaCha20Rng::seed_from_u64(1);
         Self {
             begin,
+            limits: config.limits,
             now: begin,
             relay: Relay::new(begin, config, relay_key(), admission, &mut rng),
             relay_is_dead: false,
             has_v6: true,
+            in_use_until: begin,
             clients: Vec::new(),
             at_peers: Vec::new(),
             sockets: BTreeSet::new(),
@@ -146,6 +154,7 @@ impl World {
             received: Vec::new(),
             events: Vec::new(),
             last_sent: 0,
+            messages: 0,
             silent: false,
         });
         index
@@ -157,6 +166,23 @@ impl World {
         let relayed = self.allocated(client);
         self.permit(client, peer);
         (client, relayed)
+    }
+
+    /// The relay is ended and started again: it has forgotten everything, also what it made its
+    /// nonces with.
+    pub(crate) fn restart_relay(&mut self) {
+        let config = config(self.limits);
+        let admission = Box::new(|_: &_| true);
+        self.relay = Relay::new(self.now, config, relay_key(), admission, &mut self.rng);
+        self.sockets.clear();
+    }
+
+    /// The process of this client is killed, and another one asks from the same address.
+    pub(crate) fn restart_client(&mut self, seed: u8, index: usize) {
+        let again = self.client(seed);
+        let mut client = self.clients.remove(again);
+        client.address = self.clients[index].address;
+        self.clients[index] = client;
     }
 
     /// From now on nothing comes from this client.
@@ -275,6 +301,13 @@ impl World {
     }
 
     fn at_relay(&mut self, client: usize, bytes: &[u8]) {
+        if bytes.starts_with(&[0, 3]) && self.now < self.in_use_until {
+            // An error response with ERROR-CODE 437 and nothing else.
+            let mut refusal = vec![0x01, 0x13, 0, 8];
+            refusal.extend(&bytes[4..20]);
+            refusal.extend([0, 9, 0, 4, 0, 0, 4, 37]);
+            return self.push(Packet::ToClient(client, refusal));
+        }
         let (from, stream) = (self.clients[client].address, self.clients[client].stream);
         if let Some(stream) = stream {
             for piece in bytes.chunks(self.chunk.min(bytes.len())) {
@@ -295,6 +328,7 @@ impl World {
         for client in 0..self.clients.len() {
             while let Some(transmit) = self.clients[client].allocation.poll_transmit() {
                 assert_eq!(transmit.destination, relay_address());
+                self.clients[client].messages += 1;
                 self.push(Packet::ToRelay(client, transmit.payload.to_vec()));
             }
             while let Some(event) = self.clients[client].allocation.poll_event() {

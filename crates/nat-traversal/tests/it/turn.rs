@@ -170,6 +170,137 @@ fn a_server_that_dies_is_noticed_when_sent_to_and_when_idle() {
 
 const PEER_IP: &str = "192.0.2.77";
 
+/// Round trips of the question, of the one with the new nonce, and a little.
+const ASKED_TWICE: Duration = Duration::from_millis(150);
+
+#[test]
+fn a_server_that_was_restarted_is_noticed_when_sent_to_and_when_idle() {
+    for (sending, limit) in [
+        (true, SILENCE + ASKED_TWICE),
+        (false, KEEPALIVE + ASKED_TWICE),
+    ] {
+        let mut world = world();
+        let (client, _) = world.ready(1, PEER_IP);
+        world.run(Duration::from_secs(5));
+        world.events(client);
+        let restarted = world.now;
+        world.restart_relay();
+        if sending {
+            world.send(client, PEER, b"hello?");
+        }
+        world.run(Duration::from_secs(60));
+        let (at, event) = world.clients[client].events[0].clone();
+        assert_eq!(event, Event::Failed(AllocationError::Expired));
+        let noticed = world.begin + at - restarted;
+        assert!(noticed <= limit, "{noticed:?}");
+        // There is another one for who asks.
+        let relayed = {
+            world.restart_client(1, client);
+            world.allocated(client)
+        };
+        world.permit(client, PEER_IP);
+        world.send(client, PEER, b"again");
+        world.run(Duration::from_secs(1));
+        let expected = (relayed, address(PEER), b"again".to_vec());
+        assert_eq!(world.at_peers.pop(), Some(expected));
+    }
+}
+
+#[test]
+fn payloads_of_the_peer_are_signs_of_life_and_cost_no_question() {
+    let mut world = world();
+    let (client, relayed) = world.ready(1, PEER_IP);
+    world.send(client, PEER, b"channel");
+    world.run(Duration::from_secs(1));
+    let before = world.clients[client].messages;
+    for _ in 0..60 {
+        world.send(client, PEER, b"payload");
+        world.send_from_peer(relayed, PEER, b"answer");
+        world.run(Duration::from_secs(1));
+    }
+    assert_eq!(world.clients[client].messages, before);
+}
+
+#[test]
+fn the_server_is_asked_once_a_second_at_most_and_every_fifteen_when_idle() {
+    let mut world = world();
+    let (client, _) = world.ready(1, PEER_IP);
+    world.send(client, PEER, b"channel");
+    world.run(Duration::from_secs(1));
+    let before = world.clients[client].messages;
+    for _ in 0..600 {
+        world.send(client, PEER, b"nobody answers");
+        world.run(Duration::from_millis(50));
+    }
+    let asked = world.clients[client].messages - before;
+    assert!((25..=30).contains(&asked), "{asked} in 30 s");
+    let before = world.clients[client].messages;
+    world.run(Duration::from_secs(60));
+    let asked = world.clients[client].messages - before;
+    assert!((3..=4).contains(&asked), "{asked} in 60 s");
+    assert_eq!(world.events(client).len(), 2, "allocated and permitted");
+}
+
+#[test]
+fn what_a_killed_process_left_at_the_server_is_deleted_for_another_one() {
+    let mut world = world();
+    let (client, _) = world.ready(1, PEER_IP);
+    world.restart_client(1, client);
+    let relayed = world.allocated(client);
+    assert_eq!(world.sockets.iter().collect::<Vec<_>>(), [&relayed]);
+    assert_eq!(world.events(client), [Event::Allocated { relayed }]);
+    world.permit(client, PEER_IP);
+    world.send(client, PEER, b"again");
+    world.run(Duration::from_secs(1));
+    let expected = (relayed, address(PEER), b"again".to_vec());
+    assert_eq!(world.at_peers.pop(), Some(expected));
+}
+
+#[test]
+fn a_server_that_deletes_late_is_asked_until_it_has_and_one_that_never_does_is_given_up() {
+    for (held, expected) in [(1_200, None), (60_000, Some(AllocationError::InUse))] {
+        let mut world = world();
+        world.in_use_until = world.now + Duration::from_millis(held);
+        let client = world.client(1);
+        world.run(GIVE_UP + Duration::from_secs(1));
+        let events = world.events(client);
+        match expected {
+            None => assert!(
+                matches!(events[..], [Event::Allocated { .. }]),
+                "{events:?}"
+            ),
+            Some(error) => assert_eq!(events, [Event::Failed(error)]),
+        }
+        // Ten for another one, the first and every half second; one with credentials, and the
+        // deletion with and without its nonce.
+        assert!(world.clients[client].messages <= 14);
+    }
+}
+
+#[test]
+fn a_wrong_password_is_said_though_the_server_holds_an_allocation() {
+    let mut world = world();
+    world.in_use_until = world.now + Duration::from_secs(60);
+    let right = client_key(1).id().to_string();
+    let config = Config::new(relay_address(), &right, "wrong");
+    let client = world.client_of(&config, Link::Datagrams);
+    world.run(Duration::from_secs(1));
+    let error = AllocationError::WrongCredentials;
+    assert_eq!(world.events(client), [Event::Failed(error)]);
+}
+
+#[test]
+fn an_allocation_does_not_show_its_password() {
+    let mut world = world();
+    let config = Config::new(relay_address(), "alice", "hunter2");
+    let client = world.client_of(&config, Link::Datagrams);
+    let shown = format!("{:?}", world.clients[client].allocation);
+    assert!(
+        !shown.contains("hunter2") && !shown.contains("alice"),
+        "{shown}"
+    );
+}
+
 #[test]
 fn a_client_that_slept_too_long_learns_that_its_allocation_expired() {
     let mut world = world();

@@ -479,6 +479,18 @@ pub(super) fn connect(a: Kind, b: Kind, upnp: Upnp, seed: u64) -> Outcome {
     run(&mut net, &a, &b)
 }
 
+/// The same, but for this long from the beginning no packet arrives.
+pub(super) fn connect_in_storm(a: Kind, b: Kind, storm: Duration, seed: u64) -> Outcome {
+    let mut net = servers(seed);
+    let (a, b) = (build(&mut net, a, 1, seed), build(&mut net, b, 2, seed));
+    prepare(&mut net, [&a, &b], seed);
+    net.reconfigure(NetworkConfig::default().with_loss(1.0));
+    let begun = call(&mut net, &a, &b);
+    net.run_for(storm.saturating_sub(net.now() - begun));
+    net.reconfigure(paths());
+    finish(&mut net, [&a, &b], begun)
+}
+
 /// Connects two peers behind the same NAT.
 pub(super) fn connect_neighbours(kind: Kind, seed: u64) -> Outcome {
     let mut net = servers(seed);
@@ -531,9 +543,20 @@ fn open_port(net: &mut Internet<Actor>, side: &Side) {
 }
 
 fn run(net: &mut Internet<Actor>, a: &Side, b: &Side) -> Outcome {
+    let begun = call(net, a, b);
+    finish(net, [a, b], begun)
+}
+
+/// `a` calls and `b` answers. Returns when.
+fn call(net: &mut Internet<Actor>, a: &Side, b: &Side) -> Instant {
     let begun = net.now();
     tell(net, a, b, Wish::Connect);
     tell(net, b, a, Wish::Answer);
+    begun
+}
+
+/// Lets both try, and says what came of it.
+fn finish(net: &mut Internet<Actor>, [a, b]: [&Side; 2], begun: Instant) -> Outcome {
     net.run_for(Duration::from_secs(30));
     let sides = [peer(net, a.host), peer(net, b.host)];
     let both = |wanted: fn(PathKind) -> bool| {

@@ -102,6 +102,8 @@ pub struct Adaptive {
     last_rtt: Duration,
     /// What a drained path still adds to the base round trip: jitter, and the queues of others.
     noise: Duration,
+    /// The longest queue of this cruise, which nobody asked for: bunched acknowledgements, jitter.
+    usual_queue: Duration,
     loss: LossRate,
     weather: Weather,
     /// Set by losses beyond the weather: the queue is shorter than our allowance. Lifted by a
@@ -147,6 +149,7 @@ impl Adaptive {
             recent_rtt: RecentMin::default(),
             last_rtt: Duration::ZERO,
             noise: Duration::ZERO,
+            usual_queue: Duration::ZERO,
             loss: LossRate::default(),
             weather: Weather::default(),
             ceiling: None,
@@ -388,6 +391,7 @@ impl Adaptive {
         let until = now + MIN_CRUISE + CRUISE_SPREAD.mul_f64(part);
         let intervals = MIN_CRUISE_INTERVALS + (f64::from(CRUISE_INTERVALS_SPREAD) * part) as u32;
         self.settling = SETTLING_INTERVALS;
+        self.usual_queue = Duration::ZERO;
         self.phase = Phase::Cruise {
             target,
             intervals,
@@ -397,6 +401,7 @@ impl Adaptive {
 
     fn move_to_probe(&mut self) {
         self.ceiling = None;
+        self.usual_queue = self.usual_queue.max(self.recent_queue());
         self.phase = Phase::Probe { step: 1 };
     }
 
@@ -478,12 +483,24 @@ impl Adaptive {
         self.base_rtt.push(now, rtt);
         let span = (self.base() / RECENT_DIVISOR).min(MAX_RECENT);
         self.recent_rtt.push(now, rtt, span);
+        if matches!(self.phase, Phase::Cruise { .. }) && self.settling == 0 {
+            self.usual_queue = self.usual_queue.max(self.recent_queue());
+        }
     }
 
     fn startup_is_over(&self) -> bool {
         let bound =
             (self.base() / STARTUP_QUEUE_DIVISOR).clamp(MIN_QUEUE_TARGET, MAX_STARTUP_QUEUE);
         matches!(self.phase, Phase::Startup) && self.recent_queue() >= bound
+    }
+
+    /// Whether a probe has made a queue of its own, after a first interval that measures the rate.
+    /// What is on the way by then makes the queue longer by as much again, and what somebody types
+    /// meanwhile waits for all of it.
+    fn probe_is_over(&self) -> bool {
+        let bound = (self.base() / PROBE_QUEUE_DIVISOR).max(MIN_QUEUE_TARGET);
+        matches!(self.phase, Phase::Probe { step: 2.. })
+            && self.recent_queue() >= self.usual_queue.max(self.noise) + bound
     }
 }
 
@@ -531,7 +548,7 @@ impl Controller for Adaptive {
         if !app_limited && used >= self.window / 2 {
             self.grow(now, batch.bytes, rtt);
         }
-        if self.startup_is_over() {
+        if self.startup_is_over() || self.probe_is_over() {
             self.on_path_full(now);
         }
         if let Some(sample) = self.interval.try_finish(now) {

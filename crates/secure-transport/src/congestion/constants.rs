@@ -27,6 +27,11 @@ pub(super) const QUEUE_TARGET_DIVISOR: u32 = 4;
 /// MIN_RTT_THRESH).
 pub(super) const MIN_QUEUE_TARGET: Duration = Duration::from_millis(4);
 
+/// A probe ends at once at a queue of its own of this part of the base round trip, or of
+/// [`MIN_QUEUE_TARGET`]: at 50 ms the queue of a probe peaks below 10 ms then, which is what typing
+/// beside a bulk transfer may wait; a quarter, seen at the end of a round, made it 47.
+pub(super) const PROBE_QUEUE_DIVISOR: u32 = 16;
+
 /// Slow start ends at a queue of an eighth of the round trip, within 4 to 16 ms (RFC 9406 §4.3).
 pub(super) const STARTUP_QUEUE_DIVISOR: u32 = 8;
 /// Upper bound of the queue that ends slow start (RFC 9406 §4.3, MAX_RTT_THRESH).

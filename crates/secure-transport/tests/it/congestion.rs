@@ -14,6 +14,7 @@ mod plaintext;
 mod rough;
 mod sharing;
 mod table;
+mod typing;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -31,12 +31,14 @@ impl NetworkFlags {
     pub fn follow_credentials(&self, node: &Node, home: &Home, talk: &Talk) -> CredentialWatch {
         let own = node.id();
         let shown = credentials::load_quietly(&self.certificate, home, &own);
+        let (shown, notices) = shown.unwrap_or_default();
         let following = Following {
             named: self.certificate.clone(),
             home: home.clone(),
             node: node.clone(),
             talk: talk.clone(),
-            shown: shown.map(|(shown, _)| shown).unwrap_or_default(),
+            shown,
+            notices,
             trouble: Trouble::default(),
         };
         CredentialWatch(tokio::spawn(following.run()))
@@ -49,6 +51,8 @@ struct Following {
     node: Node,
     talk: Talk,
     shown: Presented,
+    /// What was told about what is shown: of an end that comes near, once a day.
+    notices: Vec<String>,
     trouble: Trouble,
 }
 
@@ -73,11 +77,12 @@ impl Following {
         match credentials::load_quietly(&self.named, &self.home, &self.node.id()) {
             Ok((shown, notices)) => {
                 self.trouble = Trouble::default();
+                for notice in notices.iter().filter(|one| !self.notices.contains(one)) {
+                    self.talk.warn(notice);
+                }
+                self.notices = notices;
                 if shown == self.shown {
                     return;
-                }
-                for notice in notices {
-                    self.talk.warn(notice);
                 }
                 self.node.set_credentials(&shown);
                 self.shown = shown;
@@ -108,12 +113,57 @@ mod tests {
 
     use dhtnet_identity::DeviceKey;
     use dhtnet_identity::capability::{Capability, Terms};
+    use dhtnet_identity::certificate::{Authority, Order};
     use rand_chacha::ChaCha20Rng;
     use rand_chacha::rand_core::SeedableRng;
 
     use super::*;
     use crate::Verbosity;
     use crate::talk::Captured;
+
+    #[tokio::test]
+    async fn a_certificate_whose_end_comes_near_meanwhile_is_told_once_a_day() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().as_os_str().to_owned();
+        let named = |name: &str| (name == "DHTNET_HOME").then(|| root.clone());
+        let home = Home::resolve(named, None).unwrap();
+        let (key, rng) = (
+            DeviceKey::from_seed(&[1; 32]),
+            &mut ChaCha20Rng::from_seed([8; 32]),
+        );
+        let (name, now) = ("Home".parse().unwrap(), SystemTime::now());
+        let day = Duration::from_secs(86_400);
+        let ca = DeviceKey::from_seed(&[9; 32]);
+        let ca = Authority::create(ca, &name, day * 365, (now, &mut *rng)).unwrap();
+        let order = Order {
+            device: key.id(),
+            name,
+            groups: Vec::new(),
+            lifetime: day * 3 + day / 2,
+        };
+        let certificate = ca.issue(&order, now, rng).unwrap();
+        fs::write(home.certificate_file(), certificate.to_pem()).unwrap();
+        let node = Node::builder(key).bind("127.0.0.1:0".parse().unwrap());
+        let node = node.mdns(false).build().await.unwrap();
+        let said = Captured::default();
+        let mut following = Following {
+            named: Vec::new(),
+            home,
+            node,
+            talk: Talk::new("dnc", Box::new(said.clone())),
+            shown: Presented::new(vec![vec![certificate]], Vec::new()).unwrap(),
+            // As of a day before.
+            notices: vec!["ends in 4 days".to_owned()],
+            trouble: Trouble::default(),
+        };
+        following.look();
+        following.look();
+        let said = said.text();
+        assert!(
+            said.lines().count() == 1 && said.contains("ends in 3 days"),
+            "{said}"
+        );
+    }
 
     #[tokio::test]
     async fn a_capability_that_comes_is_shown_and_a_broken_one_is_told_once() {
@@ -136,6 +186,7 @@ mod tests {
             node,
             talk,
             shown: Presented::default(),
+            notices: Vec::new(),
             trouble: Trouble::default(),
         };
         following.look();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use dhtnet_copy::CopyError;
 
-use crate::place::{KEEP, Place, TREE, WAYS, link, noise, tree};
+use crate::place::{KEEP, Place, Seen, TREE, WAYS, link, noise, tree};
 
 fn small_tree() -> Place {
     let place = Place::new();
@@ -34,22 +34,20 @@ fn nothing_is_half(place: &Place) {
     }
 }
 
-#[test]
-fn cut_at_every_byte_of_the_client_and_copied_again_it_is_the_same() {
+/// Copies a tree over connections that `limits` cuts after ever more bytes, each time again, and what
+/// came is looked at.
+fn cut_everywhere(limits: impl Fn(usize) -> (usize, usize), check: impl Fn(&Seen)) {
     for way in WAYS {
         let place = small_tree();
         for bytes in 1.. {
             start_again(&place);
-            let seen = place.copy_cut(way, &["from/t"], "to", (KEEP, bytes, usize::MAX));
+            let (client, server) = limits(bytes);
+            let seen = place.copy_cut(way, &["from/t"], "to", (KEEP, client, server));
             if seen.result.is_ok() {
                 assert!(bytes > 50, "the whole copy took {bytes} bytes");
                 break;
             }
-            assert!(
-                matches!(seen.result, Err(CopyError::Cut | CopyError::Stream(_))),
-                "{way:?} {bytes}: {:?}",
-                seen.result
-            );
+            check(&seen);
             nothing_is_half(&place);
             place.copy(way, &["from/t"], "to", KEEP).summary();
             assert_eq!(
@@ -61,24 +59,22 @@ fn cut_at_every_byte_of_the_client_and_copied_again_it_is_the_same() {
 }
 
 #[test]
-fn cut_at_every_byte_of_the_server_and_copied_again_it_is_the_same() {
-    for way in WAYS {
-        let place = small_tree();
-        for bytes in 1.. {
-            start_again(&place);
-            let seen = place.copy_cut(way, &["from/t"], "to", (KEEP, usize::MAX, bytes));
-            if seen.result.is_ok() {
-                assert!(bytes > 50, "the whole copy took {bytes} bytes");
-                break;
-            }
-            nothing_is_half(&place);
-            place.copy(way, &["from/t"], "to", KEEP).summary();
-            assert_eq!(
-                tree(&place.path("from/t"), KEEP),
-                tree(&place.path("to/t"), KEEP)
+fn cut_at_every_byte_of_the_client_and_copied_again_it_is_the_same() {
+    cut_everywhere(
+        |bytes| (bytes, usize::MAX),
+        |seen| {
+            let result = &seen.result;
+            assert!(
+                matches!(result, Err(CopyError::Cut | CopyError::Stream(_))),
+                "{result:?}"
             );
-        }
-    }
+        },
+    );
+}
+
+#[test]
+fn cut_at_every_byte_of_the_server_and_copied_again_it_is_the_same() {
+    cut_everywhere(|bytes| (usize::MAX, bytes), |_| ());
 }
 
 #[test]

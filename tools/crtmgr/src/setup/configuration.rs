@@ -20,17 +20,28 @@ pub(super) enum Served {
     ToBeNamed,
 }
 
-/// Writes a configuration that lets these contacts connect and serves these targets. One that is
-/// there is left as it is, and has to name the contacts already.
+/// What came of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Written {
+    pub(super) served: Served,
+    /// Whether the home now lets anybody connect.
+    pub(super) admits: bool,
+}
+
+/// Writes a configuration that lets these contacts connect and serves these targets; without contacts
+/// none is made. One that is there is left as it is, and has to name the contacts already.
 pub(super) fn write(
     names: &[String],
     targets: &[String],
     desk: &Desk<'_>,
-) -> Result<Served, Failure> {
-    if names.is_empty() {
-        return Ok(Served::ToBeNamed);
-    }
+) -> Result<Written, Failure> {
     let path = desk.home.configuration_file();
+    if names.is_empty() && path.symlink_metadata().is_err() {
+        return Ok(Written {
+            served: Served::ToBeNamed,
+            admits: desk.home.policy_file().exists(),
+        });
+    }
     let failed = |error: &dyn std::fmt::Display| {
         Failure::failed(format!("cannot write {}: {error}", path.display()))
     };
@@ -45,7 +56,10 @@ pub(super) fn write(
     match atomic_file::create_new(&path, text.as_bytes(), MODE) {
         Ok(()) => {
             desk.talk.note(format_args!("wrote {}", path.display()));
-            return Ok(Served::Configured);
+            return Ok(Written {
+                served: Served::Configured,
+                admits: true,
+            });
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(failed(&error)),
@@ -61,7 +75,10 @@ pub(super) fn write(
         false => Served::ToBeNamed,
     };
     if names.iter().all(|name| allowed.contains(name)) {
-        return Ok(served);
+        let others = table.contains_key("allow-ca") || desk.home.policy_file().exists();
+        let anyone = table.get("anonymous") == Some(&Value::Boolean(true));
+        let admits = !allowed.is_empty() || others || anyone;
+        return Ok(Written { served, admits });
     }
     for name in names {
         if !allowed.contains(name) {
@@ -79,8 +96,7 @@ pub(super) fn write(
 }
 
 fn list(texts: &[String]) -> String {
-    let quoted: Vec<String> = texts.iter().map(|text| format!("{text:?}")).collect();
-    format!("[{}]", quoted.join(", "))
+    Value::from(texts.to_vec()).to_string()
 }
 
 /// A text, or a list of texts.

@@ -28,10 +28,11 @@ pub(super) fn write(desk: &Desk<'_>) -> Result<PathBuf, Failure> {
         Err(error) => return Err(failed(error)),
     };
     if has_block(&before) {
-        desk.talk.note(format_args!(
-            "{} leads *.dn somewhere already",
-            path.display()
-        ));
+        let how = match before.contains(BLOCK) {
+            true => "leads *.dn through dnc already",
+            false => "has lines for *.dn already, and is left as it is",
+        };
+        desk.talk.note(format_args!("{} {how}", path.display()));
         return Ok(path);
     }
     let gap = match before.as_str() {

@@ -283,6 +283,25 @@ fn a_mistyped_id_is_named_for_what_it_is() {
 }
 
 #[test]
+fn of_contacts_that_are_added_at_the_same_moment_none_is_lost() {
+    let place = Place::new();
+    place.run(&["init"]);
+    let id = place.run(&["id"]).stdout.trim().to_owned();
+    let adding: Vec<_> = (0..8)
+        .map(|n| {
+            let name = format!("friend{n}");
+            let mut command = place.command(&["peer", "add", &name, &id]);
+            command.stdin(Stdio::null()).stderr(Stdio::null());
+            command.spawn().unwrap()
+        })
+        .collect();
+    for mut one in adding {
+        assert_eq!(one.wait().unwrap().code(), Some(0));
+    }
+    assert_eq!(place.run(&["peer", "list"]).stdout.lines().count(), 8);
+}
+
+#[test]
 fn usage_and_configuration_mistakes_exit_with_2() {
     let place = Place::new();
     for words in [

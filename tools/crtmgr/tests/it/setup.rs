@@ -152,6 +152,15 @@ fn wrong_answers_are_asked_again_and_an_end_without_an_answer_is_a_usage_error()
         "{}",
         ended.stderr
     );
+    // Who may connect already still may.
+    let again = place.run_with(&["setup", "server"], "\n127.0.0.1:80\n");
+    assert_eq!(again.code, Some(0), "{}", again.stderr);
+    assert!(!again.stderr.contains("nobody"), "{}", again.stderr);
+    assert!(
+        again.stderr.contains("start it with: dnc -l\n"),
+        "{}",
+        again.stderr
+    );
     for answers in ["", "maybe\n", "a\nb\nd\ne\nf\nc\n"] {
         let ended = Place::new().run_with(&["setup"], answers);
         assert_eq!(

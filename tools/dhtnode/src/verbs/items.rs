@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use dhtnet_cli::{ExitCode, Failure};
+use dhtnet_identity::DeviceId;
 use serde_json::json;
 
 use super::judge;
@@ -51,9 +52,19 @@ pub(super) async fn get(session: &Session, how: &How, flags: &GetFlags) -> Resul
 fn key_of(flags: &GetFlags) -> Result<Id, Failure> {
     match (flags.key, flags.of) {
         (Some(key), _) => Ok(key.0),
-        (None, Some(public)) => Ok(target_of(&public, flags.salt.as_bytes())),
+        (None, Some(public)) => Ok(target_of(&public, &salt_of(flags)?)),
         (None, None) => Err(Failure::usage("a KEY is missing")),
     }
+}
+
+/// The salt that is given, or that of a device's service.
+fn salt_of(flags: &GetFlags) -> Result<Vec<u8>, Failure> {
+    let (Some(service), Some(public)) = (&flags.service, &flags.of) else {
+        return Ok(flags.salt.clone().into_bytes());
+    };
+    let id = DeviceId::from_bytes(public)
+        .map_err(|_| Failure::usage("--service needs --of with a device id"))?;
+    Ok(service.presence_salt(&id))
 }
 
 /// The item of BEP 44; conditions are about values, so with them there is none.
@@ -65,8 +76,8 @@ async fn item(
     if flags.wanted.is_some() {
         return Ok(None);
     }
-    let salt = flags.salt.as_bytes();
-    session.network.item(key_of(flags)?, salt, via).await
+    let salt = salt_of(flags)?;
+    session.network.item(key_of(flags)?, &salt, via).await
 }
 
 /// The values; a salt and a public key are an item's, so with them there are none.

@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpStream};
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::place::{Device, Running, ask, late_answerer, some_id};
 
@@ -24,7 +25,7 @@ fn a_forward_waits_for_its_peer_and_survives_its_restart() {
     let (place, target) = (free_address(), late_answerer(1).to_string());
     let peer = format!("{}@{place}", a.id());
     let forward = format!("0:{target}");
-    let running = b.start(&["-w", "1", "--retry", "-L", &forward, &peer]);
+    let running = b.start(&["-w", "1", "--retry", "--json", "-L", &forward, &peer]);
     running.next_line_with("trying again in 1 s");
     let serve = ["-l", "--allow", b.id(), "--allow-target", &target];
     let server = a.start_at(&place, &serve);
@@ -36,6 +37,19 @@ fn a_forward_waits_for_its_peer_and_survives_its_restart() {
     // The listener stayed; a connection that meets the dead peer may be reset, later ones are not.
     let answered = (0..20).any(|_| ask(local, b"two").is_ok_and(|answer| answer == b"TWO"));
     assert!(answered);
+    running.next_line_with("again");
+    running.signal(Signal::TERM);
+    let told = running.end();
+    let events: Vec<Value> = told
+        .text()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let first = events.iter().map(|event| event["event"].as_str().unwrap());
+    let first: Vec<&str> = first.filter(|event| *event != "path").collect();
+    assert_eq!(first[0], "retrying", "{first:?}");
+    assert!(first.contains(&"forwarding") && first.contains(&"disconnected"));
+    assert_eq!(first.last(), Some(&"connected"), "{first:?}");
 }
 
 #[test]

@@ -72,7 +72,7 @@ fn a_place_that_is_taken_is_told() {
     let (a, b) = (Device::new(), Device::new());
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let place = taken.local_addr().unwrap();
-    let (_server, peer) = a.listen(&["--allow", b.id(), "--allow-bind", "127.0.0.1:*"]);
+    let (server, peer) = a.listen(&["--allow", b.id(), "--allow-bind", "127.0.0.1:*"]);
     b.run(&["-R", &format!("{place}:h:1"), &peer]).assert_failed(
         1,
         &format!(
@@ -81,6 +81,7 @@ fn a_place_that_is_taken_is_told() {
             a.short()
         ),
     );
+    drop(server);
     // A name could be any address.
     let (_server, peer) = a.listen(&["--allow", b.id(), "--allow-bind", "localhost:*"]);
     let ended = b.run(&["-R", "localhost:4242:h:1", &peer]);

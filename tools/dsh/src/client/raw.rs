@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use dhtnet_cli::process::on_abrupt_end;
+use dhtnet_shell_wire::request::Size;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
-
-use crate::wire::Size;
 
 /// Whether the terminal is in raw mode now.
 static IS_RAW: AtomicBool = AtomicBool::new(false);
@@ -72,6 +71,25 @@ pub(crate) fn restore() {
         // A terminal that is gone needs nothing.
         let _ = tcsetattr(&file, OptionalActions::Drain, &modes);
         IS_RAW.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Says something that was asked for in the middle of a screen: on lines of its own.
+pub(crate) fn tell(lines: &[String]) {
+    let mut text = String::from("\r\n");
+    for line in lines {
+        text.push_str(line);
+        text.push_str("\r\n");
+    }
+    // A terminal that is gone shows at the next read.
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+/// Ends the line in which a screen was left, so that the next words have one of their own.
+pub(crate) fn end_line() {
+    let mut stderr = io::stderr();
+    if stderr.is_terminal() {
+        let _ = stderr.write_all(b"\r\n");
     }
 }
 

@@ -12,6 +12,8 @@ use dhtnet_forward::give_up::GiveUp;
 use dhtnet_forward::join::{Sink, Source};
 use dhtnet_forward::stdio::{AtEnd, Stdin, Stdout};
 use dhtnet_forward::{Session, paths};
+use dhtnet_shell_wire::control::{ToClient, ToServer};
+use dhtnet_shell_wire::request::Token;
 use rustix::process::{Signal as SignalNumber, getpid, kill_process};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -20,8 +22,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::escape::{EscapeCharacter, Escapes, Wish};
 use super::raw::{self, LocalTerminal};
 use super::{End, SETTLE_LIMIT, status_of_code};
-use crate::wire::Token;
-use crate::wire::frames::{Frames, ToClient, ToServer};
+use crate::frames::Frames;
 
 /// Blocks taken from the peer at once.
 const MAX_BLOCKS: usize = 64;
@@ -146,11 +147,16 @@ impl Link<'_> {
         if matches!(end, End::Disconnected | End::Signalled(_)) {
             send.reset(GiveUp::Interrupted.code());
             beside.give_up();
-            raw::restore();
-            // So that the peer hears of it before the connection is closed.
-            let _ = timeout(SETTLE_LIMIT, self.session.node.ping(&self.peer.address.id)).await;
+            self.settle().await;
         }
         Ok(end)
+    }
+
+    /// Gives the terminal back, and waits until the peer has heard that this side leaves: before the
+    /// connection is closed.
+    async fn settle(&self) {
+        raw::restore();
+        let _ = timeout(SETTLE_LIMIT, self.session.node.ping(&self.peer.address.id)).await;
     }
 
     /// What comes beside the output: standard error, and how it ended.
@@ -193,14 +199,13 @@ impl Link<'_> {
 
     /// Does what the user typed an escape for.
     fn grant(&self, wish: Wish, help: &[String]) {
-        let talk = &self.session.talk;
         match wish {
-            Wish::Help => help.iter().for_each(|line| talk.bare(line)),
+            Wish::Help => raw::tell(help),
             Wish::Status => {
                 let id = &self.peer.address.id;
                 let path = paths::connection_to(self.session, id).and_then(|c| c.path);
                 let way = path.map_or_else(|| "no path".to_owned(), |path| paths::words(&path));
-                talk.note(format_args!("connected to {} via {way}", self.peer));
+                raw::tell(&[format!("dsh: connected to {} via {way}", self.peer)]);
             }
             Wish::Suspend => {
                 raw::restore();

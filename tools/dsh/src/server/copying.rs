@@ -14,15 +14,15 @@ use dhtnet_forward::Session;
 use dhtnet_forward::join::{Ending, join};
 use dhtnet_forward::stream::{StreamSink, StreamSource};
 use dhtnet_identity::policy::OwnedAction;
+use dhtnet_shell_wire::copy::{self, COPY_CHANNEL};
+use dhtnet_shell_wire::request::Request;
 use rustix::pipe::fcntl_setpipe_size;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
 use super::spawn::{Begin, Child, Streams};
 use super::{Host, who};
-use crate::copy::{COPY_CHANNEL, request};
 use crate::warden::end_session;
-use crate::wire::Request;
 
 /// Bytes in a pipe to or from the process: four blocks, and as much as anybody may have (the default
 /// of `/proc/sys/fs/pipe-max-size`).
@@ -37,7 +37,7 @@ const MAX_WORDS: u64 = 4096;
 /// Waits for copies.
 pub(super) fn listen(session: &Session) -> Result<Listener, Failure> {
     let listening = session.node.listen_as(COPY_CHANNEL, |asked| {
-        request::decode(&asked.metadata).map_err(bad_request)?;
+        copy::decode(&asked.metadata).map_err(bad_request)?;
         Ok(OwnedAction::new(COPY_CHANNEL))
     });
     listening.map_err(|error| Failure::failed(format!("cannot listen: {error}")))
@@ -54,7 +54,7 @@ pub(super) async fn serve_one(host: &Arc<Host>, incoming: Incoming) {
     let (child, account) = match begin(host, &incoming).await {
         Ok(begun) => begun,
         Err(reason) => {
-            talk.detail(format_args!("{peer} was declined: {reason}"));
+            talk.detail(format_args!("{peer} was declined: {}", reason.message()));
             return incoming.decline(reason);
         }
     };
@@ -66,9 +66,9 @@ pub(super) async fn serve_one(host: &Arc<Host>, incoming: Incoming) {
 }
 
 async fn begin(host: &Host, incoming: &Incoming) -> Result<(Child, String), DeclineReason> {
-    let user = request::decode(&incoming.request().metadata).map_err(bad_request)?;
+    let user = copy::decode(&incoming.request().metadata).map_err(bad_request)?;
     let peer = incoming.peer();
-    let account = who::account(host, &peer, user.as_deref()).await?;
+    let account = who::account(host, incoming, user.as_deref()).await?;
     let name = account.name.clone();
     let request = Request {
         token: Default::default(),
@@ -106,6 +106,7 @@ async fn run(host: &Host, channel: Channel, child: Child) -> io::Result<()> {
     let _ = fcntl_setpipe_size(stdout.as_fd(), PIPE);
     let mut closing = host.closing.clone();
     let (mut send, mut recv) = channel.split();
+    let lost = send.lost();
     let carried = async {
         let (mut source, mut sink) = (StreamSource::new(stdout), StreamSink::new(stdin));
         let joined = join(&mut source, &mut sink, &mut send, &mut recv, Ending::Both).await;
@@ -115,6 +116,7 @@ async fn run(host: &Host, channel: Channel, child: Child) -> io::Result<()> {
     let mut stderr = stderr.take(MAX_WORDS);
     let joined = tokio::select! {
         (joined, _) = async { tokio::join!(carried, stderr.read_to_string(&mut words)) } => joined,
+        error = lost => Err(error.into()),
         _ = closing.changed() => Err(io::Error::other("the server ends")),
     };
     if !words.is_empty() {

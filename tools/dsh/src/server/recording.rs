@@ -12,9 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use dhtnet_cli::Failure;
+use dhtnet_shell_wire::request::{Size, Terminal};
 use serde_json::json;
-
-use crate::wire::{Size, Terminal};
 
 /// A directory for recordings.
 pub(crate) struct Recordings {

@@ -1,4 +1,4 @@
-//! How many sessions there may be at once.
+//! How many sessions, and clients of named sessions, there may be at once.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,9 +12,20 @@ pub(crate) const MAX_SESSIONS: usize = 256;
 /// Sessions of one peer: more than a person opens, and what leaves room for others.
 pub(crate) const MAX_SESSIONS_OF_PEER: usize = 64;
 
+/// Clients that are attached to named sessions, of all peers together: more than there are sessions.
+/// Each may wait for the drawing of a screen with all the lines above it, 8 MiB.
+pub(crate) const MAX_ATTACHED: usize = 96;
+
+/// Those of one peer: its sessions, and as many that look.
+pub(crate) const MAX_ATTACHED_OF_PEER: usize = 32;
+
 /// Who is in.
-#[derive(Clone, Default)]
-pub(crate) struct Room(Arc<Mutex<HashMap<DeviceId, usize>>>);
+#[derive(Clone)]
+pub(crate) struct Room {
+    inside: Arc<Mutex<HashMap<DeviceId, usize>>>,
+    most: usize,
+    most_of_peer: usize,
+}
 
 /// A place in the room; dropping it gives it back.
 pub(crate) struct Permit {
@@ -23,12 +34,30 @@ pub(crate) struct Permit {
 }
 
 impl Room {
+    /// For sessions.
+    pub(crate) fn of_sessions() -> Self {
+        Self::new(MAX_SESSIONS, MAX_SESSIONS_OF_PEER)
+    }
+
+    /// For the clients of named sessions.
+    pub(crate) fn of_attached() -> Self {
+        Self::new(MAX_ATTACHED, MAX_ATTACHED_OF_PEER)
+    }
+
+    fn new(most: usize, most_of_peer: usize) -> Self {
+        Self {
+            inside: Arc::default(),
+            most,
+            most_of_peer,
+        }
+    }
+
     /// A place, if there is one for this peer.
     pub(crate) fn enter(&self, peer: DeviceId) -> Option<Permit> {
-        let mut inside = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = inside.values().sum();
         let own = inside.get(&peer).copied().unwrap_or(0);
-        if all >= MAX_SESSIONS || own >= MAX_SESSIONS_OF_PEER {
+        if all >= self.most || own >= self.most_of_peer {
             return None;
         }
         inside.insert(peer, own + 1);
@@ -42,7 +71,8 @@ impl Room {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut inside = self.room.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let inside = &self.room.inside;
+        let mut inside = inside.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(own) = inside.get_mut(&self.peer) {
             *own -= 1;
             if *own == 0 {
@@ -64,7 +94,7 @@ mod tests {
 
     #[test]
     fn one_peer_leaves_room_for_others_and_a_place_comes_back() {
-        let room = Room::default();
+        let room = Room::of_sessions();
         let mut of_one: Vec<_> = (0..MAX_SESSIONS_OF_PEER)
             .map(|_| room.enter(peer(1)))
             .collect();
@@ -76,8 +106,19 @@ mod tests {
     }
 
     #[test]
+    fn clients_of_named_sessions_have_a_room_of_their_own() {
+        let room = Room::of_attached();
+        let of_one: Vec<_> = (0..MAX_ATTACHED_OF_PEER)
+            .map(|_| room.enter(peer(1)))
+            .collect();
+        assert!(of_one.iter().all(Option::is_some));
+        assert!(room.enter(peer(1)).is_none(), "one past the bound");
+        assert!(room.enter(peer(2)).is_some());
+    }
+
+    #[test]
     fn all_peers_together_are_bounded_and_none_is_kept_in_memory() {
-        let room = Room::default();
+        let room = Room::of_sessions();
         let all: Vec<_> = (0..MAX_SESSIONS)
             .map(|n| room.enter(peer((n / MAX_SESSIONS_OF_PEER) as u8 + 1)))
             .collect();
@@ -85,7 +126,7 @@ mod tests {
         assert!(room.enter(peer(99)).is_none(), "one past the bound");
         drop(all);
         assert!(
-            room.0
+            room.inside
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .is_empty()

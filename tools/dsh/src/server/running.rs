@@ -8,10 +8,15 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dhtnet::{Channel, ChannelError, ChannelRequest, ConnectOptions, Priority, RecvHalf, SendHalf};
+use dhtnet::{
+    Channel, ChannelError, ChannelRequest, ConnectOptions, EndReason, Priority, RecvHalf, SendHalf,
+};
 use dhtnet_forward::give_up::GiveUp;
 use dhtnet_forward::join::{Sink, Source};
 use dhtnet_forward::stream::{StreamSink, StreamSource};
+use dhtnet_shell_wire::control::{ToClient, ToServer};
+use dhtnet_shell_wire::frame::{Frame, MAX_BODY};
+use dhtnet_shell_wire::request::{CONTROL_CHANNEL, Request};
 use rustix::process::{Pid, Signal, kill_process_group};
 use rustix::termios::{LocalModes, SpecialCodeIndex, tcgetattr, tcgetpgrp};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -21,10 +26,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::Host;
 use super::recording::Recorder;
 use super::spawn::{Child, Pty, Streams, resize};
+use crate::frames::Frames;
 use crate::signals;
 use crate::warden::end_session;
-use crate::wire::frames::{Frames, MAX_BODY, ToClient, ToServer};
-use crate::wire::{CONTROL_CHANNEL, Request};
 
 /// Blocks taken from the client at once.
 const MAX_BLOCKS: usize = 64;
@@ -43,13 +47,25 @@ const CUT_LIMIT: Duration = Duration::from_secs(1);
 pub(super) enum Cut {
     /// The client, or the connection to it.
     #[error("its client is gone: {0}")]
-    Gone(#[from] io::Error),
+    Gone(#[source] io::Error),
+    /// The policy has taken it back. The client was told.
+    #[error("the policy here no longer allows it")]
+    NotAllowed,
     /// What must be recorded cannot be.
     #[error("it cannot be recorded: {0}")]
     Recording(#[source] io::Error),
     /// The server ends.
     #[error("the server ends")]
     Closing,
+}
+
+impl From<io::Error> for Cut {
+    fn from(error: io::Error) -> Self {
+        match ChannelError::from_io(&error) {
+            Some(ChannelError::ConnectionLost(EndReason::NoLongerAllowed)) => Self::NotAllowed,
+            _ => Self::Gone(error),
+        }
+    }
 }
 
 /// A session with its process and its channel.
@@ -168,6 +184,8 @@ impl Live<'_> {
     {
         let recording = self.recorder()?;
         let (mut send, recv) = channel.split();
+        // Also while the client says nothing and the process prints nothing.
+        let lost = send.lost();
         let control = ChannelRequest::stream(CONTROL_CHANNEL)
             .metadata(self.request.token.to_vec())
             .priority(self.priority);
@@ -180,7 +198,7 @@ impl Live<'_> {
             let input = copy_input(recv, ends.input, terminal);
             let output = copy_output(ends.output, &mut send, recording.as_ref());
             let errors = copy_errors(ends.errors, &mut say);
-            tokio::pin!(input, output, errors);
+            tokio::pin!(input, output, errors, lost);
             let mut closing = self.host.closing.clone();
             let mut progress = Progress::default();
             loop {
@@ -190,7 +208,7 @@ impl Live<'_> {
                 let step = tokio::select! {
                     ended = &mut input, if !progress.input_ended => {
                         progress.input_ended = true;
-                        ended.map_err(Cut::Gone)
+                        ended.map_err(Cut::from)
                     }
                     ended = &mut output, if !progress.output_ended => {
                         progress.output_ended = true;
@@ -198,7 +216,7 @@ impl Live<'_> {
                     }
                     ended = &mut errors, if !progress.errors_ended => {
                         progress.errors_ended = true;
-                        ended.map_err(Cut::Gone)
+                        ended.map_err(Cut::from)
                     }
                     status = process.wait(), if progress.status.is_none() => {
                         progress.note_exit(status, terminal)
@@ -210,6 +228,7 @@ impl Live<'_> {
                         Ok(())
                     }
                     order = orders.next() => self.obey(order, terminal, recording.as_ref()),
+                    error = &mut lost => Err(Cut::from(io::Error::from(error))),
                     _ = closing.changed() => Err(Cut::Closing),
                 };
                 if let Err(cut) = step {
@@ -217,8 +236,43 @@ impl Live<'_> {
                 }
             }
         };
-        tell_end(&ended, &mut send, &mut say).await;
+        self.tell_end(&ended, (&mut send, &mut say)).await;
         ended
+    }
+
+    /// Tells the client how it ended, after all that the process said.
+    async fn tell_end(
+        &self,
+        ended: &Result<ExitStatus, Cut>,
+        (send, say): (&mut SendHalf, &mut SendHalf),
+    ) {
+        let last = match ended {
+            Ok(status) => match (status.code(), status.signal()) {
+                (Some(code), _) => ToClient::Exited(code.try_into().unwrap_or(u8::MAX)),
+                (None, signal) => ToClient::Killed(signals::name_of(signal.unwrap_or(0))),
+            },
+            Err(Cut::Gone(_)) => return,
+            Err(Cut::NotAllowed) => {
+                // The end of its channel tells the client why, if this one does not end before.
+                let told = timeout(CUT_LIMIT, say.stopped());
+                let _ = tokio::join!(end_session(self.leader), told);
+                return;
+            }
+            Err(cut) => ToClient::Failed(cut.to_string()),
+        };
+        let told = async {
+            say.write_chunk(last.frame().encode()).await?;
+            say.finish();
+            send.finish();
+            send.flushed().await?;
+            say.flushed().await
+        };
+        let limit = match ended {
+            Ok(_) => LAST_BYTES_LIMIT,
+            Err(_) => CUT_LIMIT,
+        };
+        // A client that is gone needs no answer.
+        let _ = timeout(limit, told).await;
     }
 
     fn recorder(&self) -> Result<Option<Mutex<Recorder>>, Cut> {
@@ -233,14 +287,14 @@ impl Live<'_> {
     /// Does what the client says beside the bytes.
     fn obey(
         &self,
-        order: io::Result<Option<crate::wire::frames::Frame>>,
+        order: io::Result<Option<Frame>>,
         terminal: Option<&OwnedFd>,
         recording: Option<&Mutex<Recorder>>,
     ) -> Result<(), Cut> {
         let Some(frame) = order? else {
             return Err(Cut::Gone(io::ErrorKind::UnexpectedEof.into()));
         };
-        match (ToServer::decode(&frame)?, terminal) {
+        match (ToServer::decode(&frame).map_err(io::Error::from)?, terminal) {
             (Some(ToServer::Resize(size)), Some(terminal)) if size.columns > 0 && size.rows > 0 => {
                 // One that has hung up needs no size.
                 let _ = resize(terminal, size);
@@ -360,31 +414,6 @@ async fn copy_errors(errors: Option<ChildStderr>, say: &mut SendHalf) -> io::Res
         }
     }
     Ok(())
-}
-
-/// Tells the client how it ended, after all that the process said.
-async fn tell_end(ended: &Result<ExitStatus, Cut>, send: &mut SendHalf, say: &mut SendHalf) {
-    let last = match ended {
-        Ok(status) => match (status.code(), status.signal()) {
-            (Some(code), _) => ToClient::Exited(code.try_into().unwrap_or(u8::MAX)),
-            (None, signal) => ToClient::Killed(signals::name_of(signal.unwrap_or(0))),
-        },
-        Err(Cut::Gone(_)) => return,
-        Err(cut) => ToClient::Failed(cut.to_string()),
-    };
-    let told = async {
-        say.write_chunk(last.frame().encode()).await?;
-        say.finish();
-        send.finish();
-        send.flushed().await?;
-        say.flushed().await
-    };
-    let limit = match ended {
-        Ok(_) => LAST_BYTES_LIMIT,
-        Err(_) => CUT_LIMIT,
-    };
-    // A client that is gone needs no answer.
-    let _ = timeout(limit, told).await;
 }
 
 fn words(status: ExitStatus) -> String {

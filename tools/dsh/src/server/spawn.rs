@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::Stdio;
 
 use dhtnet::{DeclineCode, DeclineReason, DeviceId};
+use dhtnet_shell_wire::request::{Request, Size, Terminal};
 use rustix::fs::{Mode, Uid, fchmod, fchown};
 use rustix::io::ioctl_fionbio;
 use rustix::process::Pid;
@@ -18,8 +19,8 @@ use super::Host;
 use crate::account::Account;
 use crate::environment::accepted;
 use crate::leader::{Orders, SESSION_WORD, VARIABLE_PREFIX};
+use crate::modes;
 use crate::warden::OWN_PROGRAM;
-use crate::wire::{Request, Size, Terminal, modes};
 
 /// Where programs are: as for a login.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/games";
@@ -130,7 +131,6 @@ impl Begin<'_> {
             account: self.account.clone(),
             switch: self.switches(host),
             open_files: host.open_files,
-            command: self.request.command.clone(),
             copy: self.copy,
         };
         // Text, numbers and paths: paths that are no text show as a session that does not begin.
@@ -140,6 +140,7 @@ impl Begin<'_> {
             .arg0("dsh")
             .arg(SESSION_WORD)
             .arg(orders)
+            .args(&self.request.command)
             .env_clear();
         for (name, value) in self.environment(host) {
             command.env(format!("{VARIABLE_PREFIX}{name}"), value);

@@ -4,16 +4,16 @@
 //! `dsh.user`, and where nobody was named takes the user that the policy maps the peer to: root if
 //! it may be that, else the only one that it may be.
 
-use dhtnet::{DeclineCode, DeclineReason, DeviceId};
+use dhtnet::{DeclineCode, DeclineReason, Incoming};
 use dhtnet_identity::policy::Action;
 
-use super::{Host, USER_ACTION};
+use super::{Host, USER_ACTION, require};
 use crate::account::{self, Account};
 
-/// The account for a request.
+/// The account for a request, whose channel ends when the peer may no longer be this user.
 pub(crate) async fn account(
     host: &Host,
-    peer: &DeviceId,
+    incoming: &Incoming,
     wanted: Option<&str>,
 ) -> Result<Account, DeclineReason> {
     let own = &host.own;
@@ -29,10 +29,10 @@ pub(crate) async fn account(
     let name = match wanted {
         Some(name) => {
             // Asked first: who may not be a user does not learn whether there is one.
-            host.allows(peer, &Action::with(USER_ACTION, name))?;
+            require(incoming, &Action::with(USER_ACTION, name))?;
             name.to_owned()
         }
-        None => mapped(host, peer).await?,
+        None => mapped(host, incoming).await?,
     };
     if name == own.name {
         return Ok(own.clone());
@@ -43,20 +43,27 @@ pub(crate) async fn account(
 }
 
 /// Whom the policy maps a peer to that named nobody.
-async fn mapped(host: &Host, peer: &DeviceId) -> Result<String, DeclineReason> {
-    let may_be = |name: &str| host.allows(peer, &Action::with(USER_ACTION, name)).is_ok();
-    if may_be(&host.own.name) {
-        return Ok(host.own.name.clone());
+async fn mapped(host: &Host, incoming: &Incoming) -> Result<String, DeclineReason> {
+    let (node, peer) = (&host.session.node, incoming.peer());
+    let may_be = |name: &str| {
+        let action = Action::with(USER_ACTION, name);
+        node.decide(&peer, &action).is_allowed()
+    };
+    let own = &host.own.name;
+    if require(incoming, &Action::with(USER_ACTION, own)).is_ok() {
+        return Ok(own.clone());
     }
     let local = tokio::task::spawn_blocking(account::local_names).await;
     let mut users = local.unwrap_or_default();
     users.retain(|name| may_be(name));
     match users.as_slice() {
         [] => {
-            let message = "dsh.user is not allowed for any user";
+            let message = "dsh.user is not allowed for any user: it runs as root, and nothing there \
+                           says which user this device is (--user NAME, or dsh.user NAME in \
+                           policy.toml)";
             Err(DeclineReason::new(DeclineCode::Policy, message))
         }
-        [name] => Ok(name.clone()),
+        [name] => require(incoming, &Action::with(USER_ACTION, name)).map(|()| name.clone()),
         _ => Err(failed(
             "several users are possible; name one: USER@PEER".to_owned(),
         )),

@@ -16,12 +16,16 @@ use dhtnet::{
     SendHalf,
 };
 use dhtnet_cli::failure::one_line;
-use dhtnet_cli::node::connect_failure;
+use dhtnet_cli::node::{channel_failure, connect_failure};
 use dhtnet_cli::{ExitCode, Failure, Io, Peer, Shutdown};
 use dhtnet_forward::join::Source;
 use dhtnet_forward::retry::may_pass;
 use dhtnet_forward::stdio::{AtEnd, Stdin, Stdout};
 use dhtnet_forward::{Session, paths};
+use dhtnet_shell_wire::request::Request;
+use dhtnet_shell_wire::session::attach::{Attach, Part, Seen};
+use dhtnet_shell_wire::session::name::SessionName;
+use dhtnet_shell_wire::session::{SESSION_CHANNEL, ToSession, ToViewer};
 use dhtnet_terminal::Prediction;
 use rustix::process::{Signal as SignalNumber, getpid, kill_process};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -29,18 +33,13 @@ use tokio::time::{sleep, timeout};
 
 use self::display::Display;
 use self::typing::Typing;
-use super::SESSION_CHANNEL;
-use super::frames::{ToSession, ToViewer};
-use super::name::SessionName;
-use super::request::{Attach, Part, Seen};
 use crate::Status;
 use crate::client::escape::{Escapes, Wish};
 use crate::client::raw::{self, LocalTerminal};
 use crate::client::{declined, request as new_request, what};
+use crate::frames::Frames;
 use crate::plan::Job;
 use crate::signals;
-use crate::wire::Request;
-use crate::wire::frames::Frames;
 
 /// Waits between two attempts to come back: the first, and the longest.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -248,6 +247,7 @@ impl<'s> Desk<'s> {
         let (mut send, recv) = channel.split();
         let mut frames = Frames::new(recv);
         let (mut taken, mut told) = (0, 0);
+        self.typing.close();
         let mut look = tokio::time::interval(LOOK_AT_ROUND_TRIP);
         loop {
             let late = self.display.poll_timeout();
@@ -261,12 +261,12 @@ impl<'s> Desk<'s> {
                             self.show(said, &mut send).await
                         }
                         Ok(None) => Ok(None),
-                        Err(error) => Err(error),
+                        Err(error) => Err(error.into()),
                     },
                     Ok(None) => Err(io::ErrorKind::UnexpectedEof.into()),
                     Err(error) => Err(error),
                 },
-                block = self.stdin.next_block() => match block {
+                block = self.stdin.next_block(), if self.typing.has_room() => match block {
                     Ok(Some(block)) => self.typed(&block, Some(&mut send)).await,
                     Ok(None) | Err(_) => Ok(Some(Outcome::Disconnected)),
                 },
@@ -321,10 +321,9 @@ impl<'s> Desk<'s> {
                         output: 0,
                     });
                 }
-                for bytes in self.typing.again(attached.input) {
-                    say(send, &ToSession::Input(bytes)).await?;
-                }
-                self.display.count_from(self.typing.sent());
+                self.typing.open(attached.input);
+                self.send_typed(send).await?;
+                self.display.count_from(self.typing.typed());
             }
             ToViewer::Output(bytes) => {
                 if let Some(seen) = &mut self.seen {
@@ -341,6 +340,7 @@ impl<'s> Desk<'s> {
             ToViewer::Drawing(bytes) => self.display.draw(bytes).await,
             ToViewer::InputSeen(bytes) => {
                 self.typing.seen(bytes);
+                self.send_typed(send).await?;
                 self.display.acknowledged(Instant::now(), bytes).await;
             }
             ToViewer::Line(mode) => self.display.set_line_mode(mode).await,
@@ -374,9 +374,17 @@ impl<'s> Desk<'s> {
         }
         if let Some(send) = send {
             self.display.typed(Instant::now(), &bytes).await;
-            say(send, &ToSession::Input(bytes)).await?;
+            self.send_typed(send).await?;
         }
         Ok(None)
+    }
+
+    /// Sends of what was typed as much as the session takes now.
+    async fn send_typed(&mut self, send: &mut SendHalf) -> io::Result<()> {
+        while let Some(bytes) = self.typing.next_piece() {
+            say(send, &ToSession::Input(bytes)).await?;
+        }
+        Ok(())
     }
 
     async fn grant(&mut self, wish: Wish) -> Option<Outcome> {
@@ -529,8 +537,10 @@ fn status(
     outcome: Outcome,
 ) -> Result<Status, Failure> {
     let name = &named.name;
-    let goes_on =
-        |what: &str| format!("{what} session {name} on {peer}; dsh -S {name} comes back to it");
+    let back = peer.name.as_deref().unwrap_or("PEER");
+    let goes_on = |what: &str| {
+        format!("{what} session {name} on {peer}; dsh -S {name} {back} comes back to it")
+    };
     match outcome {
         Outcome::Exited(code) => {
             session
@@ -560,13 +570,17 @@ fn status(
         Outcome::Disconnected => Err(Failure::failed(goes_on("left"))),
         Outcome::Signalled(status) => Ok(Status(status)),
         Outcome::Lost(error) => {
+            if let Some(ChannelError::Declined(_)) = ChannelError::from_io(&error) {
+                let (own, asked) = (session.node.id(), format!("session {name}"));
+                return Err(channel_failure(peer, own, &asked, &error));
+            }
             let why = match ChannelError::from_io(&error) {
                 Some(error) => error.to_string(),
                 None => error.to_string(),
             };
             Err(
                 Failure::failed(format!("the connection to {peer} was lost: {why}")).advise(
-                    format!("the session goes on there; dsh -S {name} attaches again"),
+                    format!("the session goes on there; dsh -S {name} {back} attaches again"),
                 ),
             )
         }

@@ -6,10 +6,9 @@ use dhtnet::{ChannelRequest, ConnectOptions, RecvHalf};
 use dhtnet_cli::node::connect_failure;
 use dhtnet_cli::{Failure, Peer};
 use dhtnet_forward::Session;
+use dhtnet_shell_wire::session::LIST_CHANNEL;
+use dhtnet_shell_wire::session::attach::ListRequest;
 use serde::{Deserialize, Serialize};
-
-use super::LIST_CHANNEL;
-use super::request::ListRequest;
 
 /// Longest list, in bytes: sixteen sessions with the longest commands and titles, escaped.
 const MAX_LIST: usize = 256 * 1024;

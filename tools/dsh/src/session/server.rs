@@ -8,23 +8,26 @@ mod viewer;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dhtnet::{ChannelRequest, DeclineCode, DeclineReason, DeviceId, Incoming, RecvHalf, SendHalf};
+use dhtnet::{ChannelRequest, DeclineCode, DeclineReason, Incoming, RecvHalf, SendHalf};
+use dhtnet_forward::give_up::GiveUp;
 use dhtnet_identity::policy::{Action, OwnedAction};
+use dhtnet_shell_wire::request::RequestError;
+use dhtnet_shell_wire::session::ToSession;
+use dhtnet_shell_wire::session::attach::{Attach, ListRequest, Part};
 use tokio::sync::mpsc;
-use tokio::time::{Duration, timeout};
+use tokio::time::{Duration, sleep, timeout};
 
 use self::live::{Life, Order};
 pub(crate) use self::store::Store;
 use self::store::{Entry, Key};
 use self::viewer::{Outbox, ViewerId};
-use super::frames::ToSession;
 use super::list::Listed;
-use super::request::{Attach, ListRequest, Part};
+use crate::frames::Frames;
 use crate::server::spawn::Begin;
-use crate::server::{COMMAND_ACTION, Host, SHELL_ACTION, who};
-use crate::wire::frames::Frames;
+use crate::server::{COMMAND_ACTION, Host, SHELL_ACTION, require, who};
+use crate::warden::end_session;
 
-/// How long a client may take to take the last frames.
+/// How long a client may take to take each of the last frames.
 const LAST_FRAMES_LIMIT: Duration = Duration::from_secs(30);
 
 /// Orders that wait for a session; who gives more waits.
@@ -49,13 +52,17 @@ fn decode(request: &ChannelRequest) -> Result<Attach, DeclineReason> {
     Attach::decode(&request.metadata).map_err(bad)
 }
 
-fn bad(error: crate::wire::RequestError) -> DeclineReason {
+fn bad(error: RequestError) -> DeclineReason {
     DeclineReason::new(DeclineCode::BadRequest, error.to_string())
 }
 
 /// Answers a request to attach, and stays until the client has left.
 pub(crate) async fn serve_attach(host: Arc<Host>, incoming: Incoming) {
     let peer = incoming.peer();
+    let Some(_permit) = host.enter_attached(peer) else {
+        let why = "as many clients are attached as may be";
+        return incoming.decline(DeclineReason::new(DeclineCode::Busy, why));
+    };
     let name = host.session.name(peer);
     let talk = host.session.talk.clone();
     match attach(&host, &incoming).await {
@@ -66,7 +73,7 @@ pub(crate) async fn serve_attach(host: Arc<Host>, incoming: Incoming) {
             talk.detail(format_args!("{name} left session {}", attach.name));
         }
         Err(reason) => {
-            talk.detail(format_args!("{name} was declined: {reason}"));
+            talk.detail(format_args!("{name} was declined: {}", reason.message()));
             incoming.decline(reason);
         }
     }
@@ -77,8 +84,8 @@ async fn attach(host: &Arc<Host>, incoming: &Incoming) -> Result<(Attach, Entry)
     let attach = decode(incoming.request())?;
     let peer = incoming.peer();
     // A session is a terminal, whatever runs in it.
-    host.allows(&peer, &Action::new(SHELL_ACTION))?;
-    let account = who::account(host, &peer, attach.request.user.as_deref()).await?;
+    require(incoming, &Action::new(SHELL_ACTION))?;
+    let account = who::account(host, incoming, attach.request.user.as_deref()).await?;
     let key = Key {
         peer,
         user: account.name.clone(),
@@ -113,7 +120,16 @@ async fn attach(host: &Arc<Host>, incoming: &Incoming) -> Result<(Attach, Entry)
     };
     let child = begin.spawn(host).await?;
     let (orders, received) = mpsc::channel(MAX_ORDERS);
-    let life = Life::begin(&attach, child, host)?;
+    let leader = child.leader;
+    let life = match Life::begin(&attach, child, host) {
+        Ok(life) => life,
+        Err(reason) => {
+            drop(sessions);
+            end_session(leader).await;
+            host.forget(leader).await;
+            return Err(reason);
+        }
+    };
     let entry = sessions.insert(key.clone(), (orders, life.facts()), &attach);
     drop(sessions);
     let host = host.clone();
@@ -140,7 +156,7 @@ async fn stay(entry: &Entry, attach: &Attach, (mut send, recv): (SendHalf, RecvH
     };
     if entry.orders.send(order).await.is_err() {
         // It ended just now.
-        send.reset(dhtnet_forward::give_up::GiveUp::Done.code());
+        send.reset(GiveUp::Done.code());
         return;
     }
     {
@@ -180,19 +196,30 @@ async fn hear(entry: &Entry, id: ViewerId, recv: RecvHalf) {
     }
 }
 
-/// What the session says goes to the client, until the session has said all.
+/// What the session says goes to the client, until the session has said all. A client that takes
+/// nothing any more is given up: it comes back by itself.
 async fn tell(outbox: &Outbox, send: &mut SendHalf) {
     while let Some(frame) = outbox.next().await {
-        if send.write_chunk(frame).await.is_err() {
-            return;
+        let overdue = async {
+            outbox.closed().await;
+            sleep(LAST_FRAMES_LIMIT).await;
+        };
+        tokio::select! {
+            written = send.write_chunk(frame) => if written.is_err() {
+                return;
+            },
+            () = overdue => return send.reset(GiveUp::Unsaid.code()),
         }
     }
-    send.finish();
+    match outbox.is_cut() {
+        true => send.reset(GiveUp::Unsaid.code()),
+        false => send.finish(),
+    }
 }
 
 /// Answers a request for the list of a peer's sessions.
 pub(crate) async fn serve_list(host: Arc<Host>, incoming: Incoming) {
-    match list(&host, incoming.peer(), incoming.request()).await {
+    match list(&host, &incoming).await {
         Ok(listed) => {
             let text = serde_json::to_vec(&listed).unwrap_or_default();
             let (mut send, _recv) = incoming.accept().split();
@@ -205,12 +232,9 @@ pub(crate) async fn serve_list(host: Arc<Host>, incoming: Incoming) {
     }
 }
 
-async fn list(
-    host: &Host,
-    peer: DeviceId,
-    request: &ChannelRequest,
-) -> Result<Vec<Listed>, DeclineReason> {
-    let request = ListRequest::decode(&request.metadata).map_err(bad)?;
-    let account = who::account(host, &peer, request.user.as_deref()).await?;
-    Ok(host.sessions.lock().await.listed(&peer, &account.name))
+async fn list(host: &Host, incoming: &Incoming) -> Result<Vec<Listed>, DeclineReason> {
+    let request = ListRequest::decode(&incoming.request().metadata).map_err(bad)?;
+    let account = who::account(host, incoming, request.user.as_deref()).await?;
+    let sessions = host.sessions.lock().await;
+    Ok(sessions.listed(&incoming.peer(), &account.name))
 }

@@ -1,6 +1,7 @@
 //! The other clients: a connection of its own to each, as long as the server lists it.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,6 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use crate::link::Reach;
 use crate::session::{PACKET_CHANNEL, Session, cannot_listen};
-use crate::settings::is_private;
 
 /// Waits between tries to reach another client; packets go through the server meanwhile.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
@@ -26,6 +26,8 @@ pub(crate) type Listed = BTreeMap<DeviceId, BTreeMap<DeviceId, Vec<Network>>>;
 pub(super) struct Mesh {
     session: Arc<Session>,
     server: DeviceId,
+    /// The network that the server gives IPv4 addresses of.
+    network: Option<Network>,
     tasks: JoinSet<()>,
     calls: BTreeMap<DeviceId, (control::Peer, AbortHandle)>,
 }
@@ -41,9 +43,15 @@ impl Mesh {
         Self {
             session,
             server,
+            network: None,
             tasks: JoinSet::new(),
             calls: BTreeMap::new(),
         }
+    }
+
+    /// IPv4 addresses of the others count in this network alone.
+    pub(super) fn use_network(&mut self, network: Option<Network>) {
+        self.network = network;
     }
 
     /// The networks of all of them, which go through the server until they are reached directly.
@@ -68,14 +76,16 @@ impl Mesh {
 
     fn networks_of(&self, id: &DeviceId, peer: &control::Peer) -> Vec<Network> {
         let routes = self.routes_of(peer);
-        let ipv4 = peer
-            .ipv4
-            .filter(|v4| v4.to_string().parse().is_ok_and(|net| is_private(&net)));
+        let is_inside = |v4: &Ipv4Addr| {
+            let network = self.network;
+            network.is_some_and(|network| network.contains((*v4).into()))
+        };
+        let ipv4 = peer.ipv4.filter(is_inside);
         self.session.networks_of(id, ipv4, &routes)
     }
 
-    /// Calls those that are new, and gives those up that are gone. Of two, the one with the lower id
-    /// calls.
+    /// Calls those that are new, and gives those up that are gone or that the policy here does not
+    /// allow. Of two, the one with the lower id calls.
     pub(super) fn update(&mut self, peers: Vec<control::Peer>) {
         while self.tasks.try_join_next().is_some() {}
         let own = self.session.node.id();
@@ -88,8 +98,10 @@ impl Mesh {
         self.session
             .listed()
             .insert(self.server, networks.collect());
+        let (node, action) = (&self.session.node, self.session.join_action());
+        let may = |id: &DeviceId| node.decide(id, &action.as_action()).is_allowed();
         self.calls.retain(|id, (before, task)| {
-            let stays = listed.get(id) == Some(before) && !task.is_finished();
+            let stays = listed.get(id) == Some(before) && !task.is_finished() && may(id);
             if !stays {
                 task.abort();
             }
@@ -97,14 +109,7 @@ impl Mesh {
         });
         for (id, peer) in listed {
             let called = self.calls.contains_key(&id) || id <= own;
-            let action = self.session.join_action();
-            if called
-                || !self
-                    .session
-                    .node
-                    .decide(&id, &action.as_action())
-                    .is_allowed()
-            {
+            if called || !may(&id) {
                 continue;
             }
             let networks = self.networks_of(&id, &peer);

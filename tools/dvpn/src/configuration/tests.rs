@@ -155,6 +155,34 @@ fn as_many_peers_as_allowed_are_taken_and_one_more_is_not() {
 }
 
 #[test]
+fn what_a_server_may_be_configured_to_tell_is_what_clients_take() {
+    use dhtnet_vpn_core::control::{Message, Welcome};
+    let file = |routes: usize, domains: usize| {
+        let routes = (0..routes).map(|number| format!("'10.1.{number}.0/24',"));
+        let domains = (0..domains).map(|number| format!("'d{number}.example',"));
+        format!(
+            "exit_node = true\n[routes]\noffer = [{}]\n[dns]\ndomains = [{}]",
+            routes.collect::<String>(),
+            domains.collect::<String>()
+        )
+    };
+    let fullest = Configuration::check(&file(MAX_OFFERED, MAX_DOMAINS), "x").unwrap();
+    let everything = ["0.0.0.0/0", "::/0"].map(|text| text.parse::<Network>().unwrap());
+    let routes = fullest.routes.offer.iter().chain(&everything);
+    let welcome = Message::Welcome(Welcome {
+        routes: routes.copied().map(Into::into).collect(),
+        domains: fullest.dns.unwrap().domains,
+        ..Welcome::default()
+    });
+    let bytes = welcome.encode().unwrap();
+    assert_eq!(Message::decode(&bytes[2..]), Ok(welcome));
+    for more in [(MAX_OFFERED + 1, 0), (0, MAX_DOMAINS + 1)] {
+        let told = said(&file(more.0, more.1));
+        assert!(told.contains("at most"), "{told}");
+    }
+}
+
+#[test]
 fn a_file_that_is_not_there_is_named() {
     let failure = Configuration::load(Path::new("/nonexistent/x.toml")).unwrap_err();
     assert!(failure.to_string().contains("/nonexistent/x.toml"));

@@ -38,7 +38,7 @@ where
 
 /// Whether `text` is a domain name of letters, digits and hyphens (RFC 1123, section 2.1), in lower
 /// case and without a dot at its end.
-pub(super) fn domain(text: &str) -> bool {
+pub(crate) fn domain(text: &str) -> bool {
     let is_label = |label: &str| {
         let is_inner =
             |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';

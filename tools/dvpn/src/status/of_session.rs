@@ -50,7 +50,8 @@ pub(crate) fn status_of(session: &Session, name: &str) -> Status {
 
 fn peer(session: &Session, (id, person): (&DeviceId, &Person), link: Option<&Link>) -> PeerStatus {
     let settings = session.settings();
-    let contact = session.contacts.alias_of(id);
+    let contacts = session.contacts();
+    let contact = contacts.alias_of(id);
     let own_name = settings.names.get(id).or(contact).map(ToString::to_string);
     let report = link.and_then(Link::report);
     let traffic = link.map(|link| &link.traffic);

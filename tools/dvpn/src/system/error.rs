@@ -96,6 +96,12 @@ pub enum SystemError {
         /// Why.
         source: io::Error,
     },
+    /// The kernel has no nftables, or does not let this process use them.
+    #[error("nftables cannot be used here: {said}")]
+    NoNftables {
+        /// The first line of `nft`.
+        said: String,
+    },
     /// nftables refused the rules.
     #[error("nft refused the rules: {said}")]
     Nft {
@@ -124,6 +130,14 @@ pub enum SystemError {
         /// Why.
         source: io::Error,
     },
+    /// The journal was not written by this program, or by another version of it.
+    #[error("the journal {} cannot be understood", .path.display())]
+    StrangeJournal {
+        /// Where it is.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A process does not end.
     #[error("the process {pid} of {name} does not end")]
     DoesNotEnd {
@@ -145,7 +159,8 @@ impl From<SystemError> for Failure {
             | SystemError::AddressTaken { .. }
             | SystemError::Overlap { .. }
             | SystemError::SecondFullTunnel
-            | SystemError::NoNft { .. } => ExitCode::Usage,
+            | SystemError::NoNft { .. }
+            | SystemError::NoNftables { .. } => ExitCode::Usage,
             _ => ExitCode::Failed,
         };
         let failure = Self::new(code, chain(&error));
@@ -174,8 +189,11 @@ fn next_step(error: &SystemError) -> Option<String> {
             "give this device another address, or the network another name (network = \"NAME\")"
                 .into()
         }
+        SystemError::Overlap { network, .. } if network.address().is_ipv6() => {
+            "give the network another name on all its devices (network = \"NAME\")".into()
+        }
         SystemError::Overlap { .. } => {
-            "choose another network in [address] or [routes] of the configuration".into()
+            "choose another [address] pool in the configuration of the server".into()
         }
         SystemError::SecondFullTunnel => "end that one first, or take fewer [routes]".into(),
         SystemError::Sysctl { .. } => {
@@ -183,6 +201,14 @@ fn next_step(error: &SystemError) -> Option<String> {
         }
         SystemError::NoNft { .. } => {
             "install nftables: exit nodes, subnets, isolation and the kill switch need it".into()
+        }
+        SystemError::NoNftables { .. } => {
+            "the kernel needs nf_tables (modprobe nf_tables): exit nodes, subnets, isolation and \
+             the kill switch are made of it"
+                .into()
+        }
+        SystemError::StrangeJournal { .. } => {
+            "undo by hand what it names (ip rule, nft list tables, sysctl), and delete it".into()
         }
         SystemError::Resolver { .. } => "leave [dns] out to do without".into(),
         SystemError::ResolvConf { .. } => "leave rewrite out of [dns] to do without".into(),

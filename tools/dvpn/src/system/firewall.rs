@@ -1,9 +1,11 @@
 //! The table of our own in nftables; no other table is touched.
 //!
 //! What a chain of ours accepts, another table may still drop: the host's own firewall stays in
-//! force. [`closed_forwarding`] finds the commonest case, so that it can be told.
+//! force. [`closed_forwarding`] finds the commonest case, so that it can be told; also where the
+//! firewall is one of the older iptables, which nft does not list.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::process::{Command, Stdio};
@@ -72,7 +74,7 @@ impl Table {
     /// Puts the table in force, in the place of one of the same name, in one step.
     pub(super) fn load(&self) -> Result<(), SystemError> {
         let Self { name, body } = self;
-        nft(&format!(
+        load(&format!(
             "table inet {name}\ndelete table inet {name}\ntable inet {name} {{\n{body}}}\n"
         ))
     }
@@ -80,7 +82,7 @@ impl Table {
     /// Takes the table away, if it is there.
     pub(super) fn remove(&self) -> Result<(), SystemError> {
         let name = &self.name;
-        nft(&format!("table inet {name}\ndelete table inet {name}\n"))
+        load(&format!("table inet {name}\ndelete table inet {name}\n"))
     }
 }
 
@@ -185,7 +187,8 @@ fn nat_chain(plan: &Plan) -> String {
     )
 }
 
-/// Nothing leaves but through the tunnel, loopback and as the node's own packets.
+/// Nothing leaves but through the tunnel, loopback and as the node's own packets; neither does what
+/// is forwarded for others. What comes out of the tunnel is judged by the other chains.
 fn kill_switch_chain(plan: &Plan) -> String {
     let tun = &plan.interface;
     let mark = plan
@@ -195,6 +198,9 @@ fn kill_switch_chain(plan: &Plan) -> String {
     format!(
         "  chain kill_switch {{\n    type filter hook output priority filter; policy accept;\n    \
          oifname {{ \"lo\", {tun:?} }} accept\n{mark}{LOCAL_UPKEEP}    \
+         reject with icmpx type admin-prohibited\n  }}\n  \
+         chain kill_switch_forwarded {{\n    type filter hook forward priority filter; policy accept;\n    \
+         iifname {tun:?} accept\n    oifname {tun:?} accept\n    \
          reject with icmpx type admin-prohibited\n  }}\n"
     )
 }
@@ -246,19 +252,49 @@ fn set_of(networks: &[Network], family: Family) -> Option<String> {
     (!texts.is_empty()).then(|| format!("{{ {} }}", texts.join(", ")))
 }
 
-/// Chains of other tables that drop what no rule of theirs accepts, as `TABLE CHAIN`.
-pub(super) fn closed_forwarding() -> Vec<String> {
-    let Ok(output) = Command::new("nft").args(["-j", "list", "chains"]).output() else {
-        return Vec::new();
-    };
-    closed_chains(&output.stdout)
+/// Chains that drop what no rule of theirs accepts, as `FAMILY TABLE CHAIN`; not where a rule names
+/// `interface`, which its owner then knows of.
+pub(super) fn closed_forwarding(interface: &str) -> Vec<String> {
+    let listed = output("nft", &["-j", "list", "ruleset"]);
+    let mut closed = closed_chains(listed.unwrap_or_default().as_bytes(), interface);
+    for (names, program, family) in OLDER_TABLES {
+        let has_filter =
+            fs::read_to_string(names).is_ok_and(|names| names.lines().any(|name| name == "filter"));
+        let rules = has_filter.then(|| output(program, &["-S"])).flatten();
+        if rules.is_some_and(|rules| is_closed(&rules, interface)) {
+            closed.push(format!("{family} filter FORWARD of {program}"));
+        }
+    }
+    closed
 }
 
-fn closed_chains(json: &[u8]) -> Vec<String> {
+/// Where the kernel names the tables of the older iptables, and the program that lists them.
+const OLDER_TABLES: [(&str, &str, &str); 2] = [
+    ("/proc/net/ip_tables_names", "iptables-legacy", "ip"),
+    ("/proc/net/ip6_tables_names", "ip6tables-legacy", "ip6"),
+];
+
+/// Whether rules as `iptables -S` lists them forward nothing by themselves, nor know `interface`.
+fn is_closed(rules: &str, interface: &str) -> bool {
+    let mut words = rules.lines().map(str::split_whitespace);
+    let is_policy = |line: &str| line.trim() == "-P FORWARD DROP";
+    rules.lines().any(is_policy) && !words.any(|mut words| words.any(|word| word == interface))
+}
+
+fn closed_chains(json: &[u8], interface: &str) -> Vec<String> {
     let Ok(listed) = serde_json::from_slice::<serde_json::Value>(json) else {
         return Vec::new();
     };
     let objects = listed["nftables"].as_array().cloned().unwrap_or_default();
+    let own = format!("dhtnet_{interface}");
+    let quoted = format!("{interface:?}");
+    let names_it = |object: &serde_json::Value| {
+        let rule = &object["rule"];
+        rule["table"] != own && rule["expr"].to_string().contains(&quoted)
+    };
+    if objects.iter().any(names_it) {
+        return Vec::new();
+    }
     let chains = objects.iter().map(|object| &object["chain"]);
     chains
         .filter(|chain| chain["hook"] == "forward" && chain["policy"] == "drop")
@@ -274,14 +310,31 @@ fn closed_chains(json: &[u8]) -> Vec<String> {
         .collect()
 }
 
-/// Whether nftables can be asked for anything; else why not.
-pub(super) fn check() -> Result<(), SystemError> {
-    nft("")
+/// What a program prints, if it is there and does not fail.
+fn output(program: &str, words: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(words).output().ok()?;
+    let text = || String::from_utf8_lossy(&output.stdout).into_owned();
+    output.status.success().then(text)
 }
 
-fn nft(script: &str) -> Result<(), SystemError> {
+/// Whether nftables can be asked for anything: the program is there, and the kernel knows it.
+///
+/// # Errors
+/// [`SystemError::NoNft`], [`SystemError::NoNftables`].
+pub(super) fn check() -> Result<(), SystemError> {
+    nft(&["list", "tables"], "").map_err(|error| match error {
+        SystemError::Nft { said } => SystemError::NoNftables { said },
+        other => other,
+    })
+}
+
+fn load(script: &str) -> Result<(), SystemError> {
+    nft(&["-f", "-"], script)
+}
+
+fn nft(words: &[&str], input: &str) -> Result<(), SystemError> {
     let mut child = Command::new("nft")
-        .args(["-f", "-"])
+        .args(words)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -289,7 +342,7 @@ fn nft(script: &str) -> Result<(), SystemError> {
         .map_err(|source| SystemError::NoNft { source })?;
     if let Some(mut stdin) = child.stdin.take() {
         // An nft that does not read says why by its exit code.
-        let _ = stdin.write_all(script.as_bytes());
+        let _ = stdin.write_all(input.as_bytes());
     }
     let output = child
         .wait_with_output()
@@ -379,8 +432,12 @@ mod tests {
         let body = Table::of(&plan, Host::default()).unwrap().body;
         assert!(body.contains("oifname { \"lo\", \"dvpn0\" } accept"));
         assert!(body.contains("meta mark 0x00006468 accept"));
-        let reject = body.find("reject with").unwrap();
-        assert!(reject > body.rfind("accept\n").unwrap(), "{body}");
+        let (output, forwarded) = body.split_once("chain kill_switch_forwarded").unwrap();
+        for chain in [output, forwarded] {
+            let reject = chain.find("reject with").unwrap();
+            assert!(reject > chain.rfind("accept\n").unwrap(), "{chain}");
+        }
+        assert!(!forwarded.contains("mark"), "{forwarded}");
     }
 
     #[test]
@@ -389,7 +446,28 @@ mod tests {
             {"chain": {"family": "ip", "table": "filter", "name": "FORWARD", "hook": "forward", "policy": "drop"}},
             {"chain": {"family": "ip", "table": "filter", "name": "INPUT", "hook": "input", "policy": "drop"}},
             {"chain": {"family": "inet", "table": "x", "name": "f", "hook": "forward", "policy": "accept"}}]}"#;
-        assert_eq!(closed_chains(json), ["ip filter FORWARD"]);
-        assert_eq!(closed_chains(b"none"), [""; 0]);
+        assert_eq!(closed_chains(json, "dvpn0"), ["ip filter FORWARD"]);
+        assert_eq!(closed_chains(b"none", "dvpn0"), [""; 0]);
+        let text = String::from_utf8_lossy(json);
+        let rule = |table: &str| {
+            let rule = format!(
+                "{{\"rule\": {{\"table\": {table:?}, \"expr\": [{{\"match\": {{\"right\": \"dvpn0\"}}}}]}}}},"
+            );
+            text.replacen('[', &format!("[{rule}"), 1)
+        };
+        let known = |table: &str| closed_chains(rule(table).as_bytes(), "dvpn0").is_empty();
+        assert!(known("filter"), "a host that lets the interface through");
+        assert!(!known("dhtnet_dvpn0"), "our own rules let nothing through");
+    }
+
+    #[test]
+    fn an_older_firewall_that_forwards_nothing_is_noticed() {
+        let rules = "-P INPUT ACCEPT\n-P FORWARD DROP\n-A FORWARD -i docker0 -j ACCEPT\n";
+        assert!(is_closed(rules, "dvpn0"));
+        assert!(!is_closed(
+            &format!("{rules}-A FORWARD -i dvpn0 -j ACCEPT\n"),
+            "dvpn0"
+        ));
+        assert!(!is_closed("-P INPUT DROP\n-P FORWARD ACCEPT\n", "dvpn0"));
     }
 }

@@ -136,11 +136,15 @@ impl Files {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             bytes => bytes.map_err(|source| failed(&path, source))?,
         };
+        let strange = |source| SystemError::StrangeJournal {
+            path: path.clone(),
+            source,
+        };
         let record: Record = serde_json::from_slice(&bytes)
-            .map_err(|error| failed(&path, io::Error::new(io::ErrorKind::InvalidData, error)))?;
+            .map_err(|error| strange(io::Error::new(io::ErrorKind::InvalidData, error)))?;
         if record.version != VERSION {
             let why = format!("version {} is not known here", record.version);
-            return Err(failed(&path, io::Error::other(why)));
+            return Err(strange(io::Error::other(why)));
         }
         Ok(Some(record))
     }

@@ -8,6 +8,13 @@ use super::SystemError;
 use super::route::{HostAddress, HostRoute};
 use crate::plan::{Plan, network_of};
 
+/// What the host has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Taken<'h> {
+    pub(super) addresses: &'h [HostAddress],
+    pub(super) routes: &'h [HostRoute],
+}
+
 /// Finds the first address that the host has, and the first network that would take away a part of
 /// one that it is in.
 ///
@@ -15,8 +22,7 @@ use crate::plan::{Plan, network_of};
 /// what it has. `name` tells the interface of a number.
 pub(super) fn check(
     plan: &Plan,
-    addresses: &[HostAddress],
-    routes: &[HostRoute],
+    host: Taken<'_>,
     name: impl Fn(u32) -> String,
 ) -> Result<(), SystemError> {
     let elsewhere = |number: u32| {
@@ -24,7 +30,7 @@ pub(super) fn check(
         (name != plan.interface).then_some(name)
     };
     for (address, _) in &plan.addresses {
-        let taken = addresses.iter().find(|held| held.address == *address);
+        let taken = host.addresses.iter().find(|held| held.address == *address);
         if let Some(interface) = taken.and_then(|held| elsewhere(held.interface)) {
             return Err(SystemError::AddressTaken {
                 address: *address,
@@ -32,29 +38,41 @@ pub(super) fn check(
             });
         }
     }
-    let own: Vec<Network> = plan.networks().collect();
     let wanted = plan.routes.iter().filter(|route| route.prefix_len() > 0);
-    for network in own.iter().chain(wanted) {
-        for route in routes {
-            let Some(theirs) = network_of(route.network.0, route.network.1) else {
-                continue;
-            };
-            let clashes = *network == theirs
-                || (route.is_on_link && theirs.includes(network))
-                || (own.contains(network) && route.is_on_link && network.includes(&theirs));
-            if clashes
-                && !is_link_local(theirs.address())
-                && let Some(interface) = elsewhere(route.interface)
-            {
-                return Err(SystemError::Overlap {
-                    network: *network,
-                    other: theirs,
-                    interface,
-                });
-            }
+    for network in plan.networks().chain(wanted.copied()) {
+        if let Some((other, interface)) = of_route(plan, network, (host, &name)) {
+            return Err(SystemError::Overlap {
+                network,
+                other,
+                interface,
+            });
         }
     }
     Ok(())
+}
+
+/// The network of the host that a network of the plan would take away or a part of it, and its
+/// interface.
+pub(super) fn of_route(
+    plan: &Plan,
+    network: Network,
+    (host, name): (Taken<'_>, impl Fn(u32) -> String),
+) -> Option<(Network, String)> {
+    if network.prefix_len() == 0 {
+        return None;
+    }
+    let is_own = plan.networks().any(|own| own == network);
+    host.routes.iter().find_map(|route| {
+        let theirs = network_of(route.network.0, route.network.1)?;
+        let clashes = network == theirs
+            || (route.is_on_link && theirs.includes(&network))
+            || (is_own && route.is_on_link && network.includes(&theirs));
+        if !clashes || is_link_local(theirs.address()) {
+            return None;
+        }
+        let interface = name(route.interface);
+        (interface != plan.interface).then_some((theirs, interface))
+    })
 }
 
 fn is_link_local(address: IpAddr) -> bool {
@@ -88,10 +106,11 @@ mod tests {
             address: "10.1.0.7".parse().unwrap(),
             interface: 2,
         };
-        check(&plan, &[held], std::slice::from_ref(host), |_| {
-            "eth0".to_owned()
-        })
-        .map_err(|error| error.to_string())
+        let host = Taken {
+            addresses: &[held],
+            routes: std::slice::from_ref(host),
+        };
+        check(&plan, host, |_| "eth0".to_owned()).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -133,8 +152,15 @@ mod tests {
             interface,
         };
         let name = |number| if number == 9 { "dvpn0" } else { "eth0" }.to_owned();
-        let error = check(&plan, &[held(2)], &[], name).unwrap_err();
+        let check = |interface| {
+            let host = Taken {
+                addresses: &[held(interface)],
+                routes: &[],
+            };
+            super::check(&plan, host, name)
+        };
+        let error = check(2).unwrap_err();
         assert!(error.to_string().contains("10.1.0.7"), "{error}");
-        check(&plan, &[held(9)], &[], name).unwrap();
+        check(9).unwrap();
     }
 }

@@ -38,8 +38,13 @@ pub(super) enum Resolver {
         /// With `~`: for routing only, not to complete names.
         domains: Vec<String>,
     },
-    /// resolvconf(8): a file of the interface.
-    Resolvconf { interface: String, text: String },
+    /// resolvconf(8), Debian's or openresolv: a record.
+    Resolvconf {
+        record: String,
+        text: String,
+        /// No other servers are asked meanwhile. Debian's resolvconf passes over it.
+        is_exclusive: bool,
+    },
     /// The file itself.
     File {
         path: PathBuf,
@@ -56,8 +61,11 @@ impl Resolver {
         }
         let text = resolv_conf(dns, "");
         if find("resolvconf") {
-            let interface = interface.to_owned();
-            return Ok(Some(Self::Resolvconf { interface, text }));
+            return Ok(Some(Self::Resolvconf {
+                record: record(interface),
+                text,
+                is_exclusive: dns.domains.is_empty(),
+            }));
         }
         if dns.resolv_conf == ResolvConf::Leave {
             return Ok(None);
@@ -104,8 +112,18 @@ impl Resolver {
                 };
                 call("resolvectl", &["default-route", interface, all], &[], "")
             }
-            Self::Resolvconf { interface, text } => {
-                call("resolvconf", &["-a", interface], &[], text)
+            Self::Resolvconf {
+                record,
+                text,
+                is_exclusive,
+            } => {
+                let words = ["-a", record, "-x"];
+                let words = if *is_exclusive {
+                    &words[..]
+                } else {
+                    &words[..2]
+                };
+                call("resolvconf", words, &[], text)
             }
             Self::File { path, after, .. } => {
                 overwrite(path, after).map_err(|source| SystemError::ResolvConf { source })
@@ -120,7 +138,9 @@ impl Resolver {
                 Ok(_) => call("resolvectl", &["revert", interface], &[], ""),
                 Err(_) => Ok(()),
             },
-            Self::Resolvconf { interface, .. } => call("resolvconf", &["-d", interface], &[], ""),
+            // openresolv takes it for an error when there is none.
+            Self::Resolvconf { record, .. } if !has_record(record) => Ok(()),
+            Self::Resolvconf { record, .. } => call("resolvconf", &["-d", record], &[], ""),
             Self::File {
                 path,
                 before,
@@ -133,6 +153,23 @@ impl Resolver {
             },
         }
     }
+}
+
+/// The name of our record. The C library asks the first server of all records and believes it when
+/// there is no such name, so ours has to come first: both programs put `tun*` before all others
+/// (interface-order(5), `dynamic_order` of resolvconf.conf(5)).
+fn record(interface: &str) -> String {
+    format!("tun0.{interface}")
+}
+
+/// Whether resolvconf has this record, or does not say.
+fn has_record(record: &str) -> bool {
+    let listed = Command::new("resolvconf").arg("-i").output();
+    let listed = listed.ok().filter(|listed| listed.status.success());
+    listed.is_none_or(|listed| {
+        let names = String::from_utf8_lossy(&listed.stdout).into_owned();
+        names.split_whitespace().any(|name| name == record)
+    })
 }
 
 /// Servers that the system asks now, those of `/etc/resolv.conf`.

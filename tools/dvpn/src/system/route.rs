@@ -61,6 +61,9 @@ pub(super) struct Route {
     pub(super) prefix: u8,
     pub(super) table: u32,
     pub(super) via: Via,
+    /// Own address from which packets leave; the kernel's choice without it.
+    #[serde(default)]
+    pub(super) source: Option<IpAddr>,
 }
 
 /// Which packets a rule is about.
@@ -257,7 +260,13 @@ impl Route {
             prefix: network.prefix_len(),
             table,
             via,
+            source: None,
         }
+    }
+
+    /// The same with the own address from which packets leave.
+    pub(super) fn leaving_from(self, source: Option<IpAddr>) -> Self {
+        Self { source, ..self }
     }
 
     fn message(&self) -> RouteMessage {
@@ -282,6 +291,9 @@ impl Route {
             attributes.push(RouteAttribute::Destination(destination));
         }
         attributes.push(RouteAttribute::Table(self.table));
+        if let Some(source) = self.source {
+            attributes.push(RouteAttribute::PrefSource(source.into()));
+        }
         if let Via::Interface(number) = self.via {
             attributes.push(RouteAttribute::Oif(number));
         }

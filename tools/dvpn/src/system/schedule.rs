@@ -3,14 +3,18 @@
 //! What stops traffic comes before what lets it flow, and names come last; undoing goes the other
 //! way round.
 
+use std::net::IpAddr;
+
 use dhtnet_identity::target::Network;
 
 use super::change::Change;
 use super::firewall::{self, Host, Table};
+use super::netlink::Netlink;
+use super::overlap::{self, Taken};
 use super::resolver::Resolver;
 use super::route::{Family, MAIN_TABLE, Route, Rule, Selector, Via};
 use super::sysctl::{self, Sysctl};
-use super::{SystemError, interface_name, interface_number, netlink_failed, open_netlink, overlap};
+use super::{SystemError, interface_name, interface_number, netlink_failed, open_netlink};
 use crate::plan::Plan;
 
 /// Tables of our own have numbers from here on, two for each number of an interface: "dh" in ASCII
@@ -35,10 +39,10 @@ pub(super) fn schedule(plan: &Plan, made: &[Change]) -> Result<Schedule, SystemE
         name: plan.interface.clone(),
         source,
     })?;
-    check(plan, made)?;
     let mut schedule = Schedule::default();
+    let plan = &schedule.without_clashes(plan, made)?;
     let sysctls = sysctls(plan, made)?;
-    schedule.add_firewall(plan, &sysctls)?;
+    schedule.add_firewall(plan, (&sysctls, made))?;
     let mut changes: Vec<Change> = sysctls.into_iter().map(Change::Sysctl).collect();
     changes.push(Change::Link {
         name: plan.interface.clone(),
@@ -69,13 +73,8 @@ pub(super) fn schedule(plan: &Plan, made: &[Change]) -> Result<Schedule, SystemE
     Ok(schedule)
 }
 
-/// Nothing of the host is in the way.
-fn check(plan: &Plan, made: &[Change]) -> Result<(), SystemError> {
-    let mut kernel = open_netlink()?;
-    let failed = |source| netlink_failed("read addresses and routes", source);
-    let addresses = kernel.host_addresses().map_err(failed)?;
-    let routes = kernel.host_routes().map_err(failed)?;
-    overlap::check(plan, &addresses, &routes, interface_name)?;
+/// Another full tunnel would be led away by the same rules.
+fn check_rules(plan: &Plan, made: &[Change], kernel: &mut Netlink) -> Result<(), SystemError> {
     let has_rules = made
         .iter()
         .any(|change| matches!(change, Change::Rule(rule) if rule.priority == TUNNEL_PRIORITY));
@@ -159,19 +158,15 @@ fn routing(plan: &Plan, number: u32, family: Family) -> Vec<Change> {
         if route.prefix_len() == 0 {
             default = Some(*route);
         } else if !own.contains(route) {
-            changes.push(Change::Route(Route::new(
-                *route,
-                MAIN_TABLE,
-                Via::Interface(number),
-            )));
+            let into_tunnel = Route::new(*route, MAIN_TABLE, Via::Interface(number));
+            let source = plan.sources.get(route).copied();
+            changes.push(Change::Route(into_tunnel.leaving_from(source)));
         }
     }
     if let (Some(default), Some(mark)) = (default, plan.mark) {
-        changes.push(Change::Route(Route::new(
-            default,
-            tunnel_table,
-            Via::Interface(number),
-        )));
+        let into_tunnel = Route::new(default, tunnel_table, Via::Interface(number));
+        let source = plan.sources.get(&default).copied();
+        changes.push(Change::Route(into_tunnel.leaving_from(source)));
         for (priority, selector, table) in [
             (LOCAL_PRIORITY, Selector::AllWithoutDefault, MAIN_TABLE),
             (TUNNEL_PRIORITY, Selector::Unmarked(mark), tunnel_table),
@@ -194,7 +189,47 @@ fn tables_of(number: u32) -> (u32, u32) {
 }
 
 impl Schedule {
-    fn add_firewall(&mut self, plan: &Plan, sysctls: &[Sysctl]) -> Result<(), SystemError> {
+    /// The plan without the routes that would take a network of the host away: peers and servers
+    /// say them, and the host may come into such a network at any time. For addresses it is an
+    /// error, unless we have them already.
+    fn without_clashes(&mut self, plan: &Plan, made: &[Change]) -> Result<Plan, SystemError> {
+        let mut kernel = open_netlink()?;
+        let failed = |source| netlink_failed("read addresses and routes", source);
+        let addresses = kernel.host_addresses().map_err(failed)?;
+        let routes = kernel.host_routes().map_err(failed)?;
+        check_rules(plan, made, &mut kernel)?;
+        let has = |wanted: &IpAddr| {
+            let is_it = |change: &Change| matches!(change, Change::Address { address, .. } if address == wanted);
+            made.iter().any(is_it)
+        };
+        let mut new = plan.clone();
+        new.addresses.retain(|(address, _)| !has(address));
+        new.routes.clear();
+        let host = Taken {
+            addresses: &addresses,
+            routes: &routes,
+        };
+        overlap::check(&new, host, interface_name)?;
+        let mut left = plan.clone();
+        left.routes.retain(|route| {
+            let clash = overlap::of_route(plan, *route, (host, interface_name));
+            self.warnings
+                .extend(clash.as_ref().map(|(other, interface)| {
+                    format!(
+                        "{route} stays outside the tunnel: it overlaps {other}, which this machine \
+                     reaches by {interface}"
+                    )
+                }));
+            clash.is_none()
+        });
+        Ok(left)
+    }
+
+    fn add_firewall(
+        &mut self,
+        plan: &Plan,
+        (sysctls, made): (&[Sysctl], &[Change]),
+    ) -> Result<(), SystemError> {
         let sets = |knob: &str| sysctls.iter().any(|sysctl| sysctl.knob == knob);
         let host = Host {
             forwards_v4: !sets("net/ipv4/ip_forward"),
@@ -204,9 +239,14 @@ impl Schedule {
         let Some(table) = Table::of(plan, host) else {
             return Ok(());
         };
+        let change = Change::Firewall(table);
+        if made.contains(&change) {
+            self.changes.push(change);
+            return Ok(());
+        }
         firewall::check()?;
         if plan.forwarding.is_on() {
-            for chain in firewall::closed_forwarding() {
+            for chain in firewall::closed_forwarding(&plan.interface) {
                 self.warnings.push(format!(
                     "the firewall of this machine (chain {chain}) drops what it does not know: let \
                      packets from and to {} through there",
@@ -214,7 +254,7 @@ impl Schedule {
                 ));
             }
         }
-        self.changes.push(Change::Firewall(table));
+        self.changes.push(change);
         Ok(())
     }
 

@@ -360,6 +360,58 @@ fn names_addresses_and_networks_that_are_taken_are_told() {
 }
 
 #[test]
+fn what_clashes_is_left_out_and_what_cannot_be_leaves_the_former_plan_in_force() {
+    inside(
+        "what_clashes_is_left_out_and_what_cannot_be_leaves_the_former_plan_in_force",
+        |home| {
+            let before = state();
+            let mut plan = Plan::of_interface(NAME);
+            plan.mark = Some(NODE_MARK);
+            let second = "10.80.78.2".parse().unwrap();
+            plan.addresses = vec![("10.80.77.2".parse().unwrap(), 24), (second, 24)];
+            plan.routes = networks(&["10.9.0.0/16", "10.10.0.0/16"]);
+            plan.sources.insert(plan.routes[1], second);
+            let mut applied = claim(home).instance.apply(&plan).unwrap();
+            assert_eq!(applied.warnings(), [""; 0]);
+            let first = state();
+            let source = |route: &str| {
+                let line = first.lines().find(|line| line.contains(route));
+                line.unwrap().contains("src 10.80.78.2")
+            };
+            assert!(source("10.10.0.0/16 dev dvpn0"), "{first}");
+            assert!(!source("10.9.0.0/16 dev dvpn0"), "{first}");
+
+            let good = plan.clone();
+            plan.routes.extend(networks(&["192.0.2.0/24"]));
+            applied.change(&plan).unwrap();
+            let [warning] = applied.warnings() else {
+                panic!("one warning: {:?}", applied.warnings());
+            };
+            assert!(warning.contains("192.0.2.0/24") && warning.contains("eth0"));
+            assert!(!state().contains("192.0.2.0/24 dev dvpn0"));
+
+            plan.addresses.push(("192.0.2.2".parse().unwrap(), 32));
+            let refused = applied.change(&plan);
+            assert!(matches!(refused, Err(SystemError::AddressTaken { .. })));
+            assert!(applied.is_up());
+            let still = state();
+            assert!(still.contains("10.10.0.0/16 dev dvpn0") && !still.contains("192.0.2.2/32"));
+            // A machine that comes into a network that we have keeps going.
+            let moved = ["addr", "add", "10.80.77.9/24", "dev", "eth0"];
+            let moved = Command::new("ip").args(moved).status().unwrap();
+            assert!(moved.success());
+            applied.change(&good).unwrap();
+            let back = ["addr", "del", "10.80.77.9/24", "dev", "eth0"];
+            assert!(Command::new("ip").args(back).status().unwrap().success());
+            applied.undo().unwrap();
+            assert!(!applied.is_up());
+            renew_interface();
+            assert_as_before(&before, "after undoing");
+        },
+    );
+}
+
+#[test]
 fn what_somebody_else_has_set_since_is_left_to_them() {
     inside("what_somebody_else_has_set_since_is_left_to_them", |home| {
         let mut applied = claim(home).instance.apply(&everything()).unwrap();

@@ -6,10 +6,14 @@ use std::hash::Hash;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 /// Datagrams that wait for one session; more are lost, as in any full queue of a network.
 const MAX_WAITING: usize = 64;
+
+/// Tasks for each session that there may be: one that made room goes on until its channel has opened or
+/// failed, which takes as long as connecting may take. A flood of sources must not pile them up.
+const ENDING_SHARE: usize = 2;
 
 /// Sessions by what tells them apart. Dropping it ends them.
 pub(crate) struct Sessions<K> {
@@ -52,6 +56,13 @@ impl<K: Clone + Eq + Hash + Send + 'static> Sessions<K> {
         // A session that has ended by itself, and was not taken out yet, is as good as none.
         let is_over = |session: &Session| session.sender.is_closed();
         if self.by_key.get(key).is_none_or(is_over) {
+            if self.tasks.len() >= ENDING_SHARE * self.limit {
+                self.take_out_ended();
+            }
+            if self.tasks.len() >= ENDING_SHARE * self.limit {
+                // Sessions that made room and wait for their channels: this datagram is lost.
+                return;
+            }
             self.make_room();
             let (sender, arrived) = mpsc::channel(MAX_WAITING);
             let work = begin(arrived);
@@ -87,17 +98,24 @@ impl<K: Clone + Eq + Hash + Send + 'static> Sessions<K> {
     /// Waits until one has ended, and takes it out; for ever while there is none. Cancel-safe.
     pub(crate) async fn ended(&mut self) {
         match self.tasks.join_next().await {
-            Some(Ok((key, began))) => {
-                if self
-                    .by_key
-                    .get(&key)
-                    .is_some_and(|session| session.began == began)
-                {
-                    self.by_key.remove(&key);
-                }
-            }
-            Some(Err(_)) => {}
+            Some(ended) => self.take_out(ended),
             None => std::future::pending().await,
+        }
+    }
+
+    fn take_out_ended(&mut self) {
+        while let Some(ended) = self.tasks.try_join_next() {
+            self.take_out(ended);
+        }
+    }
+
+    fn take_out(&mut self, ended: Result<(K, u64), JoinError>) {
+        let Ok((key, began)) = ended else {
+            return;
+        };
+        let is_same = |session: &Session| session.began == began;
+        if self.by_key.get(&key).is_some_and(is_same) {
+            self.by_key.remove(&key);
         }
     }
 }
@@ -143,6 +161,21 @@ mod tests {
                 .contains(&(2, Bytes::from_static(&[20])))
         );
         assert_eq!(sessions.tasks.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn sessions_that_made_room_and_do_not_end_are_bounded_too() {
+        let mut sessions = Sessions::new(2);
+        let flood = |sessions: &mut Sessions<u8>, key| {
+            sessions.deliver(&key, Bytes::new(), |_arrived| std::future::pending());
+        };
+        for key in 0..4 {
+            flood(&mut sessions, key);
+        }
+        assert_eq!((sessions.tasks.len(), sessions.by_key.len()), (4, 2));
+        flood(&mut sessions, 4);
+        assert_eq!(sessions.tasks.len(), 4, "one past the bound");
+        assert!(!sessions.by_key.contains_key(&4));
     }
 
     #[tokio::test]

@@ -39,7 +39,12 @@ pub(crate) struct Storing {
 }
 
 impl Storing {
+    /// Adds a node, once.
     pub(crate) fn add(&mut self, asked: Asked, token: &[u8]) {
+        let mut known = self.targets.iter();
+        if known.any(|target| target.asked.address == asked.address) {
+            return;
+        }
         self.targets.push(Target {
             asked,
             token: token.into(),
@@ -49,7 +54,7 @@ impl Storing {
         });
     }
 
-    /// The node to be asked now: all at once, there are at most 8 of each family.
+    /// The node to be asked now: all at once, there are 8 of each family and those that come late.
     pub(crate) fn poll(&mut self) -> Option<(Asked, Box<[u8]>)> {
         let mut targets = self.targets.iter_mut();
         let target = targets.find(|target| target.state == State::Waiting)?;
@@ -64,6 +69,12 @@ impl Storing {
         let open = |target: &Target| matches!(target.state, State::Waiting | State::Asked);
         let enough = self.acknowledged() * 2 >= self.targets.len();
         !self.targets.iter().any(open) && (enough || self.count(&State::GivenUp) == 0)
+    }
+
+    /// Whether every node has stored, refused or been silent for good.
+    pub(crate) fn is_settled(&self) -> bool {
+        let open = [State::Waiting, State::Asked, State::GivenUp];
+        open.iter().all(|state| self.count(state) == 0)
     }
 
     /// A node takes long: it is asked once more.

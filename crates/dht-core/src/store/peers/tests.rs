@@ -32,13 +32,17 @@ fn v6(host: u16, port: u16) -> SocketAddr {
     SocketAddr::from((Ipv6Addr::new(0x2001, 0xdb8, 0, host, 0, 0, 0, 1), port))
 }
 
+fn own() -> Id {
+    Id::from_bytes([0; 20])
+}
+
 fn announce(
     store: &mut PeerStore,
     now: Instant,
     info_hash: u32,
     peer: SocketAddr,
 ) -> Result<(), StoreError> {
-    store.announce(now, hash(info_hash), peer, peer.ip())
+    store.announce(now, (&own(), hash(info_hash)), peer, peer.ip())
 }
 
 /// All peers of one family, in order.
@@ -116,7 +120,7 @@ fn addresses_of_one_family_never_come_with_the_other() {
 fn a_node_announces_its_own_address_only_and_never_port_zero() {
     let (mut store, now) = (PeerStore::new(), Instant::now());
     let foreign = store
-        .announce(now, hash(1), v4(1, 10), v4(2, 10).ip())
+        .announce(now, (&own(), hash(1)), v4(1, 10), v4(2, 10).ip())
         .unwrap_err();
     assert_eq!(
         (foreign, foreign.code()),
@@ -314,9 +318,22 @@ fn info_hashes_are_taken_up_to_the_bound_and_not_one_past_it() {
     for number in 0..bound {
         announce(&mut store, now, number, v4(number, 10)).unwrap();
     }
-    let full = announce(&mut store, now, bound, v4(bound, 10)).unwrap_err();
-    assert_eq!((full, full.code()), (StoreError::Full, ErrorCode::Server));
-    announce(&mut store, now, 0, v4(bound, 10)).unwrap();
+    // The farthest makes room for what is nearer, and for nothing else.
+    let by_distance = |number: &u32| hash(*number).distance(&own());
+    let far = (0..bound).max_by_key(by_distance).unwrap();
+    let further = (bound..).find(|number| by_distance(number) > by_distance(&far));
+    let nearer = (bound..).find(|number| by_distance(number) < by_distance(&far));
+    let full = announce(&mut store, now, further.unwrap(), v4(bound, 10)).unwrap_err();
+    assert_eq!((full, full.code()), (StoreError::TooFar, ErrorCode::Server));
+    assert_eq!(all(&store, now, far, Family::V4), [v4(far, 10)]);
+    announce(&mut store, now, nearer.unwrap(), v4(bound, 10)).unwrap();
+    assert!(all(&store, now, far, Family::V4).is_empty());
+    assert_eq!(
+        (store.count(), store.peer_count()),
+        (MAX_INFO_HASHES, MAX_INFO_HASHES)
+    );
+    let known = (0..bound).find(|number| *number != far).unwrap();
+    announce(&mut store, now, known, v4(bound, 10)).unwrap();
     check_accounts(&store);
     announce(&mut store, now + LIFETIME, bound, v4(bound, 10)).unwrap();
     assert_eq!(

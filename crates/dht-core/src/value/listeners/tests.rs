@@ -180,23 +180,72 @@ fn a_source_a_key_and_the_node_have_their_bounds() {
         assert!(listen(key(1, 1, id)).is_ok());
     }
     assert_eq!(listen(key(2, 1, 0)), Err(ListenError::Source));
-    // Key 1 has as many as it may have, too.
-    assert_eq!(listen(key(1, 2, 0)), Err(ListenError::Key));
-    assert!(listen(key(2, 2, 0)).is_ok());
     // Renewing needs no room.
     assert!(listen(key(1, 1, 0)).is_ok());
 
     let mut listeners = Listeners::default();
+    for host in 0..MAX_LISTENERS_PER_KEY {
+        listeners
+            .listen(now, key(1, host, 0), ValueQuery::ALL)
+            .unwrap();
+    }
+    let refused = listeners.listen(now, key(1, 1_000, 0), ValueQuery::ALL);
+    assert_eq!(refused, Err(ListenError::Key));
+    assert!(
+        listeners
+            .listen(now, key(2, 1_000, 0), ValueQuery::ALL)
+            .is_ok()
+    );
+
+    let mut listeners = Listeners::default();
     for at in 0..MAX_LISTENERS as u32 {
-        let to = key((at / 200) as u8, at / 200, at.into());
+        let to = key((at / 200) as u8, at, 0);
         listeners.listen(now, to, ValueQuery::ALL).unwrap();
     }
-    let refused = listeners.listen(now, key(200, 200, 0), ValueQuery::ALL);
+    let refused = listeners.listen(now, key(200, 5_000, 0), ValueQuery::ALL);
     assert_eq!(refused, Err(ListenError::Node));
     assert_eq!(refused.unwrap_err().code(), ErrorCode::Server);
     assert!(listeners.cancel(&key(0, 0, 0)));
-    let taken = listeners.listen(now, key(200, 200, 0), ValueQuery::ALL);
+    let taken = listeners.listen(now, key(200, 5_000, 0), ValueQuery::ALL);
     assert_eq!(taken, Ok(LISTEN_TTL));
+}
+
+#[test]
+fn one_host_cannot_take_all_places_of_a_key_or_of_the_node() {
+    let now = start();
+    let all = u64::from(MAX_LISTENERS_PER_SOURCE);
+    let mut listeners = Listeners::default();
+    for id in 0..all {
+        let at = now + Duration::from_secs(id);
+        listeners
+            .listen(at, key(1, 1, id), ValueQuery::ALL)
+            .unwrap();
+    }
+    let later = now + Duration::from_secs(all);
+    listeners.on_change(later, &Id::from_bytes([1; 20]), &subject(1));
+    let mut listen = |host, id| listeners.listen(later, key(1, host, id), ValueQuery::ALL);
+    // Up to an equal share, at the cost of those that would have ended first.
+    for id in 0..all / 2 {
+        assert_eq!(listen(2, id), Ok(LISTEN_TTL));
+    }
+    assert_eq!(listen(2, all), Err(ListenError::Key));
+    assert_eq!(listen(3, 0), Ok(LISTEN_TTL));
+    assert_eq!(listeners.len(), MAX_LISTENERS_PER_KEY as usize);
+    assert!(!listeners.cancel(&key(1, 1, 0)) && listeners.cancel(&key(1, 1, all - 1)));
+    // Who was put out is not pushed to.
+    let pushed = std::iter::from_fn(|| listeners.poll_push()).count() as u64;
+    assert!(pushed < all / 2, "{pushed}");
+
+    let mut listeners = Listeners::default();
+    for host in 0..(MAX_LISTENERS as u64 / all) as u32 {
+        for id in 0..all {
+            let to = key((id % 100) as u8, host, id);
+            listeners.listen(now, to, ValueQuery::ALL).unwrap();
+        }
+    }
+    let taken = listeners.listen(now, key(200, 1_000, 0), ValueQuery::ALL);
+    assert_eq!(taken, Ok(LISTEN_TTL));
+    assert_eq!(listeners.len(), MAX_LISTENERS);
 }
 
 #[test]

@@ -23,6 +23,8 @@ pub(super) enum State {
 pub(super) struct Entry {
     pub(super) subject: Subject,
     pub(super) state: State,
+    /// When this version of it came.
+    pub(super) arrived: Instant,
     /// When the record expires.
     pub(super) expires: Instant,
     /// Until when an older version could be brought back: from `expires` on.

@@ -530,6 +530,42 @@ fn a_full_store_makes_room_for_nearer_keys() {
 }
 
 #[test]
+fn what_has_no_room_takes_the_place_of_nothing() {
+    let record = |at, id, body: &[u8]| unsigned(at, id, body).encode();
+    let small = ENTRY_COST + record(1, 1, b"a").len();
+    let large = ENTRY_COST + record(1, 1, &[0; 800]).len();
+
+    // A far key would go, and would not be enough: the next one is nearer.
+    let limits = ValueLimits {
+        bytes: small + large,
+        ..ValueLimits::default()
+    };
+    let mut shelf = Shelf::new(limits);
+    shelf.put(8, &unsigned(8, 1, b"a")).unwrap();
+    shelf.put(2, &unsigned(2, 1, &[0; 800])).unwrap();
+    let refused = shelf.put(4, &unsigned(4, 1, &[0; 800]));
+    assert_eq!(refused, Err(ValueError::FullStore));
+    assert_eq!((shelf.values(8).len(), shelf.values(2).len()), (1, 1));
+
+    // A value of the crowd would go, and would not be enough.
+    let limits = ValueLimits {
+        values_per_key: 2,
+        bytes: 2 * small,
+        ..ValueLimits::default()
+    };
+    let mut shelf = Shelf::new(limits);
+    for id in 0..2 {
+        shelf.put_from(1, &target(1), &record(1, id, b"a")).unwrap();
+    }
+    let refused = shelf.put_from(2, &target(1), &record(1, 9, &[0; 800]));
+    assert_eq!(refused, Err(ValueError::FullStore));
+    assert_eq!(shelf.values(1).len(), 2);
+    // What fits in its place comes there.
+    shelf.put_from(2, &target(1), &record(1, 9, b"b")).unwrap();
+    assert_eq!(shelf.values(1).len(), 2);
+}
+
+#[test]
 fn a_source_has_its_share_in_values_and_in_bytes() {
     let limits = ValueLimits {
         values_per_source: 2,

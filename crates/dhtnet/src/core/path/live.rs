@@ -103,6 +103,8 @@ pub(super) struct Live {
     current: PathAddress,
     reason: (Reason, Instant),
     heard: Instant,
+    /// When the peer was last heard, on any path. A change of paths sets `heard` anew, and not this.
+    received: Instant,
     /// When the path in use last answered a check.
     answered: Instant,
     sent: (Instant, Load),
@@ -137,6 +139,7 @@ impl Live {
             current: current.path,
             reason: (Reason::First, now),
             heard: now,
+            received: now,
             answered: now,
             sent: (now, Load::Idle),
             streak: 0,
@@ -271,6 +274,7 @@ impl Live {
 
     /// The peer was heard, authentically.
     pub(super) fn on_received(&mut self, now: Instant, from: PathAddress) {
+        self.received = now;
         if self.current.is_same_path(&from) {
             let (enough, gap) = STREAM;
             let follows = now.saturating_duration_since(self.heard) < gap;
@@ -318,6 +322,7 @@ impl Live {
     ) -> bool {
         match self.check.keys.open(datagram) {
             Some(Incoming::Request { id, way, .. }) => {
+                self.received = now;
                 let answer = self.check.keys.answer(id, from.remote);
                 self.enqueue(answer, from);
                 let mut route = Route::untried(from);
@@ -347,6 +352,7 @@ impl Live {
             return;
         }
         self.asked.remove(&id);
+        self.received = now;
         if self.current.is_same_path(&from) {
             self.answered = now;
         }
@@ -522,6 +528,11 @@ impl Live {
 
     pub(super) fn is_heard_since(&self, at: Instant) -> bool {
         self.heard > at || self.answered > at
+    }
+
+    /// When the program that has the other end of this connection was last heard, on any path.
+    pub(super) fn last_received(&self) -> Instant {
+        self.received
     }
 
     #[cfg(test)]

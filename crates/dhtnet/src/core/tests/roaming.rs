@@ -4,6 +4,7 @@ use dhtnet_nat_traversal::path::Reason;
 
 use super::super::path::{MAX_KNOWN, PathKind, Standing};
 use super::*;
+use crate::core::path::Change;
 
 /// The first host's relay, by which both reach each other while nothing else works.
 const RELAY: Via = Via::Relay(3);

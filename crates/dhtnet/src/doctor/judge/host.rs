@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use dhtnet_nat_traversal::punch::{FURTHER_SOCKETS, OPEN_SOCKETS};
+
 use crate::dht::presence;
 use crate::doctor::facts::{ClockFacts, Descriptors, HomeFacts, IdentityFacts};
 use crate::doctor::finding::{Finding, Topic};
@@ -9,8 +11,8 @@ use crate::doctor::finding::{Finding, Topic};
 /// Open files that a connection by key needs: sockets, streams, the state file, and a few more.
 const FILES_NEEDED: u64 = 64;
 
-/// Open files that punching through the worst NAT needs as well: a socket for each of 384 ports.
-const FILES_WANTED: u64 = FILES_NEEDED + 384;
+/// Open files that punching through the worst NAT needs as well: a socket for each of 640 ports.
+const FILES_WANTED: u64 = FILES_NEEDED + (OPEN_SOCKETS + FURTHER_SOCKETS) as u64;
 
 /// Clocks may differ this far: an offer is good for 60 seconds.
 const TOLERANCE: Duration = Duration::from_secs(60);

@@ -219,29 +219,31 @@ pub(super) fn ports(family: &FamilyFacts) -> Finding {
 pub(super) fn filtering(facts: &Facts) -> Finding {
     let topic = Topic::Filtering;
     let behavior = facts.v4.behavior.as_ref().or(facts.v6.behavior.as_ref());
-    let Some(named) = &facts.stun else {
+    if facts.stun.is_empty() {
         return Finding::unknown(
             topic,
             "not tried: it takes a STUN server with two addresses",
             "give --stun HOST:PORT of one that speaks RFC 5780",
         );
-    };
-    let name = &named.name;
-    if let Err(reason) = &named.addresses {
-        return Finding::unknown(
-            topic,
-            format!("the STUN server {name} is not found ({reason})"),
-            "correct its name",
-        );
     }
+    let missing = facts.stun.iter().find_map(|named| {
+        let reason = named.addresses.as_ref().err()?;
+        let name = &named.name;
+        Some(format!("the STUN server {name} is not found ({reason})"))
+    });
+    if let Some(missing) = missing {
+        return Finding::unknown(topic, missing, "correct its name");
+    }
+    let names: Vec<_> = facts.stun.iter().map(|named| named.name.as_str()).collect();
+    let names = names.join(", ");
     let Some(behavior) = behavior.filter(|behavior| behavior.mapped.is_some()) else {
         return Finding::unknown(
             topic,
-            format!("the STUN server {name} is silent"),
+            format!("no answer of STUN from {names}"),
             "see udp-ipv4; if UDP is let out, name another server",
         );
     };
-    let name = match behavior.filtering {
+    let kind = match behavior.filtering {
         Some(Filtering::EndpointIndependent) => "endpoint-independent",
         Some(Filtering::AddressDependent) => "address-dependent",
         Some(Filtering::AddressAndPortDependent) => "address-and-port-dependent",
@@ -262,11 +264,11 @@ pub(super) fn filtering(facts: &Facts) -> Finding {
         ),
         None => Finding::unknown(
             topic,
-            format!("{name} has no second address to answer from"),
+            format!("no second address to answer from: {names}"),
             "name a STUN server that speaks RFC 5780",
         ),
     };
-    finding.with("filtering", name)
+    finding.with("filtering", kind)
 }
 
 pub(super) fn hairpin(family: &FamilyFacts) -> Finding {

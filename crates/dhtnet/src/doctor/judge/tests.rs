@@ -149,8 +149,8 @@ fn files_and_limits_are_judged() {
     let mut facts = sound();
     for (hard, status) in [
         (None, Good),
-        (Some(448), Good),
-        (Some(447), Weak),
+        (Some(704), Good),
+        (Some(703), Weak),
         (Some(64), Weak),
         (Some(63), Broken),
     ] {
@@ -390,13 +390,18 @@ fn a_mapping_that_depends_on_the_peer_weakens_the_sum_unless_there_is_another_wa
 fn filtering_is_told_by_a_stun_server_with_two_addresses_only() {
     let mut facts = sound();
     assert_found(&facts, Topic::Filtering, (Unknown, "not tried"));
-    facts.stun = Some(Named {
-        name: "stun.example:3478".to_owned(),
-        addresses: Err("no such name".to_owned()),
-    });
-    assert_found(&facts, Topic::Filtering, (Unknown, "is not found"));
-    facts.stun = Some(named("11.0.7.1:3478"));
-    assert_found(&facts, Topic::Filtering, (Unknown, "is silent"));
+    facts.stun = vec![
+        named("11.0.7.1:3478"),
+        Named {
+            name: "stun.example:3478".to_owned(),
+            addresses: Err("no such name".to_owned()),
+        },
+    ];
+    let missing = "the STUN server stun.example:3478 is not found (no such name)";
+    assert_found(&facts, Topic::Filtering, (Unknown, missing));
+    facts.stun = vec![named("11.0.7.1:3478"), named("11.0.8.1:3478")];
+    let silent = "no answer of STUN from 11.0.7.1:3478, 11.0.8.1:3478";
+    assert_found(&facts, Topic::Filtering, (Unknown, silent));
     let mapped = at("11.0.1.101:4000");
     let mut behavior = Behavior {
         translation: Translation::Nat,
@@ -412,7 +417,8 @@ fn filtering_is_told_by_a_stun_server_with_two_addresses_only() {
         }],
     };
     facts.v4.behavior = Some(behavior.clone());
-    assert_found(&facts, Topic::Filtering, (Unknown, "no second address"));
+    let alone = "no second address to answer from: 11.0.7.1:3478, 11.0.8.1:3478";
+    assert_found(&facts, Topic::Filtering, (Unknown, alone));
     for (filtering, part) in [
         (Filtering::EndpointIndependent, "endpoint-independent"),
         (Filtering::AddressDependent, "address-dependent"),

@@ -14,7 +14,7 @@ use super::answering;
 use crate::doctor::RelayOutcome;
 use crate::driver::Mark;
 use crate::driver::relays::{Wire, connect};
-use crate::relays::{Doorway, RelayTransport, TurnServer};
+use crate::relays::{Doorway, RelayTransport, TurnServer, families_of};
 
 /// Longest that giving it back is waited for; the server forgets it by itself as well.
 const CLOSE_LIMIT: Duration = Duration::from_millis(300);
@@ -50,7 +50,9 @@ pub(crate) async fn try_relay(mut trial: RelayTrial) -> RelayOutcome {
     let Some((user, password)) = trial.server.credentials() else {
         return without_user(address, (transport, trial.rng)).await;
     };
-    let config = Config::new(address, user, password).link(link);
+    let config = Config::new(address, user, password)
+        .link(link)
+        .families(families_of(address));
     let mut allocation = Allocation::new(Instant::now(), &config, &mut trial.rng);
     loop {
         match step(&mut allocation, &mut line).await {

@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 
 use super::streams::listen;
 use crate::dht::DhtBuildError;
-use crate::driver::source_towards;
+use crate::driver::{Mark, source_towards};
 use crate::relay_server::HTTPS_PORT;
 
 /// Addresses of the internet of each family, to ask the system which own address leads there.
@@ -113,7 +113,7 @@ fn report(address: SocketAddr, error: &io::Error) {
 /// The own address from which packets to the internet leave.
 fn towards(is_v4: bool) -> Option<IpAddr> {
     let away = AWAY.iter().find(|ip| ip.is_ipv4() == is_v4)?;
-    source_towards(SocketAddr::new(*away, HTTPS_PORT))
+    source_towards(SocketAddr::new(*away, HTTPS_PORT), Mark::default())
 }
 
 /// Such an address means nothing to a peer elsewhere.

@@ -38,6 +38,8 @@ pub(crate) struct Settings {
     /// Packets per acknowledgement by the ack frequency extension; quinn's default without.
     pub(crate) ack_every: Option<u32>,
     pub(crate) begins: Duration,
+    /// The pause between two keys, typed on a stream of their own that goes first.
+    pub(crate) keys: Option<Duration>,
 }
 
 impl Default for Settings {
@@ -46,6 +48,7 @@ impl Default for Settings {
             source: Source::Bulk,
             ack_every: None,
             begins: Duration::ZERO,
+            keys: None,
         }
     }
 }
@@ -71,6 +74,56 @@ pub(crate) struct Flow {
     left_to_write: usize,
     /// Bytes the server's application read.
     pub(crate) received: u64,
+    pub(crate) keys: Keys,
+}
+
+/// Keys typed beside the bulk.
+#[derive(Default)]
+pub(crate) struct Keys {
+    stream: Option<StreamId>,
+    accepted: Option<StreamId>,
+    next: Option<Instant>,
+    typed: Vec<Instant>,
+    /// How long each was on its way.
+    pub(crate) delays: Vec<Duration>,
+}
+
+impl Keys {
+    fn strike(&mut self, now: Instant, connection: &mut Connection, pause: Duration) {
+        if self.stream.is_none() {
+            self.stream = connection.streams().open(Dir::Uni);
+        }
+        let Some(id) = self.stream else { return };
+        if self.next.is_some_and(|next| now < next) {
+            return;
+        }
+        self.next = Some(now + pause);
+        // The bulk may fill all of the window; a little beyond it is left to keys, as dhtnet does.
+        connection.set_send_window(u64::from(WINDOW) + 1024);
+        let mut stream = connection.send_stream(id);
+        stream.set_priority(1).expect("the stream is open");
+        assert_eq!(stream.write(b"k"), Ok(1), "a key is always taken");
+        connection.set_send_window(u64::from(WINDOW));
+        self.typed.push(now);
+    }
+
+    fn read(&mut self, now: Instant, connection: &mut Connection) {
+        if self.accepted.is_none() {
+            self.accepted = connection.streams().accept(Dir::Uni);
+        }
+        let Some(id) = self.accepted else { return };
+        let mut stream = connection.recv_stream(id);
+        let Ok(mut chunks) = stream.read(true) else {
+            return;
+        };
+        while let Ok(Some(chunk)) = chunks.next(usize::MAX) {
+            for _ in chunk.bytes {
+                let typed = self.typed[self.delays.len()];
+                self.delays.push(now - typed);
+            }
+        }
+        let _ = chunks.finalize();
+    }
 }
 
 fn transport(
@@ -84,6 +137,10 @@ fn transport(
         .receive_window(VarInt::from_u32(WINDOW))
         .send_window(u64::from(WINDOW))
         .max_idle_timeout(Some(VarInt::from_u32(600_000).into()));
+    if settings.keys.is_some() {
+        // One stream may not use up what the connection may carry.
+        config.receive_window(VarInt::from_u32(2 * WINDOW));
+    }
     if let Some(packets) = settings.ack_every {
         let mut acks = AckFrequencyConfig::default();
         acks.ack_eliciting_threshold(VarInt::from_u32(packets));
@@ -126,6 +183,7 @@ impl Flow {
             next_write: now,
             left_to_write: 0,
             received: 0,
+            keys: Keys::default(),
         };
         let connected = flow
             .client
@@ -169,7 +227,7 @@ impl Flow {
             }
             side.exchange_events();
         }
-        self.read();
+        self.read(now);
         self.write(now);
         self.client.transmit(now, self.number, there);
         self.server.transmit(now, self.number, back);
@@ -184,10 +242,10 @@ impl Flow {
         if let Source::Chunks(..) = self.settings.source {
             due = Some(due.map_or(self.next_write, |due| due.min(self.next_write)));
         }
-        due
+        due.into_iter().chain(self.keys.next).min()
     }
 
-    fn read(&mut self) {
+    fn read(&mut self, now: Instant) {
         let Some((_, connection)) = &mut self.server.connection else {
             return;
         };
@@ -204,6 +262,9 @@ impl Flow {
             self.received += chunk.bytes.len() as u64;
         }
         let _ = chunks.finalize();
+        if self.settings.keys.is_some() {
+            self.keys.read(now, connection);
+        }
     }
 
     fn write(&mut self, now: Instant) {
@@ -224,6 +285,9 @@ impl Flow {
             self.stream = connection.streams().open(Dir::Uni);
         }
         let Some(id) = self.stream else { return };
+        if let Some(pause) = self.settings.keys {
+            self.keys.strike(now, connection, pause);
+        }
         match self.settings.source {
             Source::Bulk => self.left_to_write = usize::MAX,
             Source::Chunks(size, pause) => {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use dhtnet_forward::join::Sink;
 use dhtnet_forward::stdio::Stdout;
+use dhtnet_shell_wire::session::Line;
 use dhtnet_terminal::{LineMode, Prediction, Predictor, SOFT_RESET, Screen};
 
 /// The terminal, and a model of what it shows.
@@ -100,8 +101,13 @@ impl Display {
         self.put(out).await;
     }
 
-    pub(super) async fn set_line_mode(&mut self, mode: LineMode) {
+    pub(super) async fn set_line_mode(&mut self, line: Line) {
         let mut out = Vec::new();
+        let mode = match line {
+            Line::Echoing => LineMode::Echoing,
+            Line::Silent => LineMode::Silent,
+            Line::Raw => LineMode::Raw,
+        };
         self.predictor.set_line_mode(mode, &self.screen, &mut out);
         self.put(out).await;
     }

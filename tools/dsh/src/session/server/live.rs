@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use dhtnet::{DeclineCode, DeclineReason};
-use dhtnet_terminal::{LineMode, Screen};
+use dhtnet_shell_wire::request::{Size, Token};
+use dhtnet_shell_wire::session::attach::{Attach, Part, Seen};
+use dhtnet_shell_wire::session::{Attached, Line, ToViewer};
+use dhtnet_terminal::Screen;
 use rustix::process::Pid;
 use rustix::termios::{LocalModes, tcgetattr};
 use tokio::net::unix::pipe;
@@ -22,11 +25,8 @@ use super::viewer::{MAX_SKIPPED_LINES, Outbox, Viewer, ViewerId};
 use crate::server::Host;
 use crate::server::recording::Recorder;
 use crate::server::spawn::{Child, Streams, resize};
-use crate::session::frames::{Attached, ToViewer};
-use crate::session::request::{Attach, Part, Seen};
 use crate::signals;
 use crate::warden::end_session;
-use crate::wire::{Size, Token};
 
 /// Clients that look without typing.
 pub(super) const MAX_VIEWERS: usize = 8;
@@ -76,7 +76,7 @@ pub(super) struct Facts {
 /// Who types.
 struct Owner {
     viewer: Viewer,
-    line: Option<LineMode>,
+    line: Option<Line>,
 }
 
 /// A session with its process and terminal.
@@ -245,7 +245,7 @@ impl Life {
         match ended {
             Ok(Ok(status)) => Ended::Process(status),
             Ok(Err(error)) => Ended::Terminal(error),
-            Err(_) => Ended::Terminal(io::ErrorKind::UnexpectedEof.into()),
+            Err(_) => Ended::Terminal(io::Error::other("its program runs on without it")),
         }
     }
 }
@@ -353,9 +353,9 @@ impl State {
             modes.contains(LocalModes::ICANON),
             modes.contains(LocalModes::ECHO),
         ) {
-            (true, true) => LineMode::Echoing,
-            (true, false) => LineMode::Silent,
-            (false, _) => LineMode::Raw,
+            (true, true) => Line::Echoing,
+            (true, false) => Line::Silent,
+            (false, _) => Line::Raw,
         };
         if owner.line != Some(mode) {
             owner.line = Some(mode);
@@ -366,7 +366,7 @@ impl State {
     fn obey(&mut self, order: Order) {
         match order {
             Order::Attach { id, attach, outbox } => {
-                self.attach(&attach, Viewer::new(id, outbox));
+                self.attach(&attach, (id, outbox));
             }
             Order::Leave(id) => {
                 if self.is_owner(id) {
@@ -390,7 +390,7 @@ impl State {
             .is_some_and(|owner| owner.viewer.id == id)
     }
 
-    fn attach(&mut self, attach: &Attach, mut viewer: Viewer) {
+    fn attach(&mut self, attach: &Attach, (id, outbox): (ViewerId, Arc<Outbox>)) {
         let made = std::mem::take(&mut self.typist.is_new);
         let size = attach
             .request
@@ -411,11 +411,13 @@ impl State {
             }
             self.typist.tell = None;
             self.resize(size.unwrap_or(Size::USUAL));
-        } else if self.viewers.len() >= MAX_VIEWERS {
+        }
+        let (columns, rows) = self.screen.size();
+        let mut viewer = Viewer::new(id, outbox, (columns, rows));
+        if attach.part == Part::View && self.viewers.len() >= MAX_VIEWERS {
             let why = format!("{MAX_VIEWERS} others are looking already");
             return viewer.say(&ToViewer::Failed(why));
         }
-        let (columns, rows) = self.screen.size();
         let input = match (attach.part, is_same) {
             (Part::Own, true) => self.pending_input(),
             _ => 0,
@@ -457,7 +459,8 @@ impl State {
             return viewer.output(&missed.into(), lines);
         }
         let since = seen.and_then(|seen| self.recent.lines_at(seen.output));
-        viewer.redraw(self.screen.restore(since.unwrap_or(0)), written);
+        let drawing = self.screen.restore(since.unwrap_or(0));
+        viewer.redraw(drawing, self.screen.size(), written);
     }
 
     fn resize(&mut self, size: Size) {
@@ -486,10 +489,11 @@ impl State {
             });
         }
         let drawing = self.screen.restore(u64::MAX);
-        let written = self.recent.written();
+        let (written, lines) = (self.recent.written(), self.screen.lines_scrolled());
         for viewer in self.everyone() {
-            viewer.say(&ToViewer::Size { columns, rows });
-            viewer.redraw(drawing.clone(), written);
+            if viewer.wants_resized(lines) {
+                viewer.redraw(drawing.clone(), (columns, rows), written);
+            }
         }
     }
 
@@ -506,9 +510,9 @@ impl State {
             .lines_scrolled()
             .saturating_sub(MAX_SKIPPED_LINES);
         let drawing = self.screen.restore(since.max(oldest));
-        let written = self.recent.written();
+        let (written, size) = (self.recent.written(), self.screen.size());
         if let Some(viewer) = self.everyone().find(|viewer| viewer.id == id) {
-            viewer.redraw(drawing, written);
+            viewer.redraw(drawing, size, written);
         }
     }
 

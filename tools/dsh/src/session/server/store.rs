@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use dhtnet::{DeclineCode, DeclineReason, DeviceId};
+use dhtnet_shell_wire::session::attach::Attach;
+use dhtnet_shell_wire::session::name::SessionName;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::live::{Facts, Order};
 use crate::session::list::Listed;
-use crate::session::name::SessionName;
-use crate::session::request::Attach;
 
 /// Named sessions of all peers together. Each may hold `MAX_SCROLLBACK_BYTES` (8 MiB) beside its
 /// screen: half a gigabyte at the very worst.
@@ -18,6 +18,9 @@ pub(crate) const MAX_NAMED: usize = 64;
 
 /// Named sessions of one peer, as all of its users: more than a person keeps apart.
 pub(crate) const MAX_NAMED_OF_PEER: usize = 16;
+
+/// Bytes of a command that the list shows: enough to know it by.
+const MAX_LISTED_COMMAND: usize = 1024;
 
 /// Bytes of input that wait for a program that does not read: a large paste goes piece by piece.
 pub(super) const MAX_INPUT: usize = 64 * 1024;
@@ -46,6 +49,10 @@ impl Entry {
         let bytes = u32::try_from(bytes.min(MAX_INPUT)).ok()?;
         self.input.clone().acquire_many_owned(bytes).await.ok()
     }
+}
+
+fn listed_command(command: &str) -> String {
+    command[..command.floor_char_boundary(MAX_LISTED_COMMAND)].to_owned()
 }
 
 /// The sessions of a server.
@@ -86,7 +93,7 @@ impl Store {
             facts,
             input: Arc::new(Semaphore::new(MAX_INPUT)),
             begun: begun.unwrap_or_default().as_secs(),
-            command: attach.request.command.clone(),
+            command: attach.request.command.as_deref().map(listed_command),
         };
         self.sessions.insert(key, entry.clone());
         entry
@@ -173,6 +180,15 @@ mod tests {
             peer += 1;
         }
         store.check_room(&key(99, 0).peer).unwrap_err();
+    }
+
+    #[test]
+    fn a_long_command_is_cut_in_the_list_at_a_character() {
+        let at = "x".repeat(MAX_LISTED_COMMAND);
+        assert_eq!(listed_command(&at), at);
+        assert_eq!(listed_command(&format!("{at}y")), at, "one past the bound");
+        let wide = format!("x{}", "ä".repeat(MAX_LISTED_COMMAND / 2));
+        assert_eq!(listed_command(&wide).len(), MAX_LISTED_COMMAND - 1);
     }
 
     #[test]

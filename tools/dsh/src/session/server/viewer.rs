@@ -2,12 +2,11 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use dhtnet_shell_wire::session::{MAX_OUTPUT, ToViewer};
 use tokio::sync::Notify;
-
-use crate::session::frames::{MAX_OUTPUT, ToViewer};
 
 /// Bytes on the way to a client that have not been shown yet. When more would be, the client gets
 /// the newest screen instead, once it has caught up: a second behind on a link of 1 Mbit/s.
@@ -20,6 +19,10 @@ const CAUGHT_UP: u64 = 16 * 1024;
 /// a build has no gap, and a flood is passed over.
 pub(super) const MAX_SKIPPED_LINES: u64 = 1000;
 
+/// Frames that wait for a client; one that lets more wait is cut off. Output and drawings have bounds of
+/// their own; what else is said (20 times a second while somebody types) is small.
+const MAX_WAITING: usize = 16 * 1024;
+
 /// Tells the clients of all sessions apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ViewerId(u64);
@@ -31,26 +34,44 @@ impl ViewerId {
     }
 }
 
-/// Frames on their way from a session to a client. Its size is bounded by who puts frames in:
-/// [`MAX_AHEAD`], and one screen.
+/// Frames on their way from a session to a client: at most [`MAX_WAITING`], and of their bytes
+/// [`MAX_AHEAD`] of output, and a drawing with all lines when a client comes.
 #[derive(Default)]
 pub(super) struct Outbox {
-    frames: Mutex<(VecDeque<Bytes>, bool)>,
+    waiting: Mutex<Waiting>,
     changed: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    frames: VecDeque<Bytes>,
+    is_closed: bool,
+    /// There were too many.
+    is_cut: bool,
 }
 
 impl Outbox {
     fn push(&self, frame: &ToViewer) {
-        let encoded = frame.frame().encode();
-        let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
-        frames.0.push_back(encoded);
-        drop(frames);
+        let mut waiting = self.lock();
+        if waiting.is_closed {
+            return;
+        }
+        if waiting.frames.len() < MAX_WAITING {
+            waiting.frames.push_back(frame.frame().encode());
+        } else {
+            *waiting = Waiting {
+                frames: VecDeque::new(),
+                is_closed: true,
+                is_cut: true,
+            };
+        }
+        drop(waiting);
         self.changed.notify_one();
     }
 
     /// No more frames come.
     fn close(&self) {
-        self.frames.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
+        self.lock().is_closed = true;
         self.changed.notify_one();
     }
 
@@ -58,16 +79,32 @@ impl Outbox {
     pub(super) async fn next(&self) -> Option<Bytes> {
         loop {
             {
-                let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(frame) = frames.0.pop_front() {
+                let mut waiting = self.lock();
+                if let Some(frame) = waiting.frames.pop_front() {
                     return Some(frame);
                 }
-                if frames.1 {
+                if waiting.is_closed {
                     return None;
                 }
             }
             self.changed.notified().await;
         }
+    }
+
+    /// Waits until no more frames come.
+    pub(super) async fn closed(&self) {
+        while !self.lock().is_closed {
+            self.changed.notified().await;
+        }
+    }
+
+    /// Whether frames are missing at the end, since too many waited.
+    pub(super) fn is_cut(&self) -> bool {
+        self.lock().is_cut
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -80,11 +117,15 @@ pub(super) struct Viewer {
     taken: u64,
     /// Since how many lines it has been waiting for the newest screen.
     behind: Option<u64>,
+    /// The size of the session that it knows of.
+    size: (u16, u16),
 }
 
 impl Viewer {
-    pub(super) fn new(id: ViewerId, outbox: Arc<Outbox>) -> Self {
+    /// A client that is told of this size by other means.
+    pub(super) fn new(id: ViewerId, outbox: Arc<Outbox>, size: (u16, u16)) -> Self {
         Self {
+            size,
             id,
             outbox,
             sent: 0,
@@ -113,9 +154,23 @@ impl Viewer {
         }
     }
 
-    /// Sends bytes that draw the screen as it is after `written` bytes of output.
-    pub(super) fn redraw(&mut self, drawing: Vec<u8>, written: u64) {
+    /// The screen has another size, with so many lines above it. Says whether the client can have a
+    /// drawing of it now; else it gets the newest screen once it has caught up.
+    pub(super) fn wants_resized(&mut self, lines: u64) -> bool {
+        if self.behind.is_none() && self.on_the_way() > CAUGHT_UP {
+            self.behind = Some(lines);
+        }
+        self.behind.is_none()
+    }
+
+    /// Sends bytes that draw a screen of this size as it is after `written` bytes of output.
+    pub(super) fn redraw(&mut self, drawing: Vec<u8>, size: (u16, u16), written: u64) {
         self.behind = None;
+        if self.size != size {
+            self.size = size;
+            let (columns, rows) = size;
+            self.say(&ToViewer::Size { columns, rows });
+        }
         self.say(&ToViewer::Redraw(written));
         let drawing = Bytes::from(drawing);
         for start in (0..drawing.len()).step_by(MAX_OUTPUT) {
@@ -153,13 +208,13 @@ mod tests {
     use super::*;
 
     fn frames(outbox: &Outbox) -> usize {
-        outbox.frames.lock().unwrap().0.len()
+        outbox.lock().frames.len()
     }
 
     #[test]
     fn who_does_not_look_is_sent_a_bounded_number_of_bytes_and_then_the_newest_screen() {
         let outbox = Arc::new(Outbox::default());
-        let mut viewer = Viewer::new(ViewerId::new(), outbox.clone());
+        let mut viewer = Viewer::new(ViewerId::new(), outbox.clone(), (80, 24));
         let block = Bytes::from(vec![b'x'; MAX_OUTPUT]);
         let fit = MAX_AHEAD / MAX_OUTPUT as u64;
         for lines in 0..fit {
@@ -177,16 +232,49 @@ mod tests {
         assert_eq!(viewer.wants_redraw(), None);
         viewer.taken(u64::MAX);
         assert_eq!(viewer.wants_redraw(), Some(77));
-        viewer.redraw(vec![b'y'; 10], 5);
+        viewer.redraw(vec![b'y'; 10], (80, 24), 5);
         assert_eq!(viewer.wants_redraw(), None);
         viewer.output(&block, 2000);
         assert_eq!(viewer.behind, None);
     }
 
+    #[test]
+    fn a_window_that_changes_while_nobody_looks_is_drawn_once() {
+        let outbox = Arc::new(Outbox::default());
+        let mut viewer = Viewer::new(ViewerId::new(), outbox.clone(), (80, 24));
+        let drawing = vec![b'x'; 2 * CAUGHT_UP as usize];
+        assert!(viewer.wants_resized(7));
+        viewer.redraw(drawing.clone(), (81, 24), 5);
+        let waiting = frames(&outbox);
+        for _ in 0..1000 {
+            assert!(!viewer.wants_resized(8), "more than it has caught up with");
+        }
+        assert_eq!(frames(&outbox), waiting);
+        viewer.taken(u64::MAX);
+        assert_eq!(viewer.wants_redraw(), Some(8));
+        viewer.redraw(drawing, (82, 24), 6);
+        assert_eq!(viewer.size, (82, 24));
+    }
+
+    #[tokio::test]
+    async fn who_lets_too_many_frames_wait_is_cut_off() {
+        let outbox = Arc::new(Outbox::default());
+        let viewer = Viewer::new(ViewerId::new(), outbox.clone(), (80, 24));
+        for seen in 0..MAX_WAITING as u64 {
+            viewer.say(&ToViewer::InputSeen(seen));
+        }
+        assert_eq!((frames(&outbox), outbox.is_cut()), (MAX_WAITING, false));
+        viewer.say(&ToViewer::InputSeen(0));
+        assert_eq!((frames(&outbox), outbox.is_cut()), (0, true));
+        viewer.say(&ToViewer::InputSeen(1));
+        assert!(outbox.next().await.is_none());
+        outbox.closed().await;
+    }
+
     #[tokio::test]
     async fn a_closed_outbox_gives_what_is_left() {
         let outbox = Arc::new(Outbox::default());
-        let viewer = Viewer::new(ViewerId::new(), outbox.clone());
+        let viewer = Viewer::new(ViewerId::new(), outbox.clone(), (80, 24));
         viewer.say(&ToViewer::Detached);
         drop(viewer);
         assert!(outbox.next().await.is_some());
