@@ -65,8 +65,12 @@ fn a_signal_ends_a_question_for_the_passphrase_and_the_terminal_is_as_before() {
     let script = pair.a.host().command("script");
     let script = script.args(["-q", "-c", &words, "/dev/null"]);
     let script = pair.a.with_home(script).env("SHELL", "/bin/sh");
-    let script = script.env("DHTNET_HOME", &home).start().unwrap();
+    let script = script.env("DHTNET_HOME", &home).stdin_pipe();
+    let mut script = script.start().unwrap();
+    // The end of its input would be an answer.
+    let held = script.take_stdin();
     let seen = script.finish(LIMIT).unwrap().text();
+    drop(held);
     assert!(seen.contains("Passphrase of "), "{seen}");
     assert!(seen.contains("ended 143"), "{seen}");
     assert!(
