@@ -119,7 +119,18 @@ impl State {
         if !wanted || self.own_credentials.is_empty() {
             return;
         }
-        let request = ChannelRequest::stream(CREDENTIALS_CHANNEL).priority(Priority::Interactive);
+        let all = self.own_credentials.clone();
+        self.say_once(now, (key, CREDENTIALS_CHANNEL), all);
+    }
+
+    /// Opens a channel of the node's own and says one thing on it.
+    pub(super) fn say_once(
+        &mut self,
+        now: Instant,
+        (key, name): (ConnectionKey, &'static str),
+        what: Bytes,
+    ) {
+        let request = ChannelRequest::stream(name).priority(Priority::Interactive);
         let opened = self
             .core
             .with_mux(key, |mux, link| mux.open(link, now, request).ok());
@@ -129,8 +140,7 @@ impl State {
                 connection,
                 channel,
             };
-            let all = self.own_credentials.clone();
-            self.send_own(now, channel, all);
+            self.send_own(now, channel, what);
         }
     }
 

@@ -4,10 +4,10 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use dhtnet_channel_mux::{self as mux, ChannelRequest, DeclineCode, DeclineReason, Priority};
+use dhtnet_channel_mux::{self as mux, DeclineCode, DeclineReason};
 
 use super::State;
-use crate::core::{ChannelKey, ConnectionKey};
+use crate::core::ConnectionKey;
 
 /// The channel that asks for credentials, opened by the one that wants them; nothing is said on it.
 /// No application can listen under this name. A peer that does not know it declines.
@@ -39,18 +39,7 @@ impl State {
     }
 
     pub(super) fn ask_to_show(&mut self, now: Instant, key: ConnectionKey) {
-        let request = ChannelRequest::stream(WANTED_CHANNEL).priority(Priority::Interactive);
-        let opened = self
-            .core
-            .with_mux(key, |mux, link| mux.open(link, now, request).ok());
-        if let Some(Some(channel)) = opened {
-            let connection = key;
-            let channel = ChannelKey {
-                connection,
-                channel,
-            };
-            self.send_own(now, channel, Bytes::new());
-        }
+        self.say_once(now, (key, WANTED_CHANNEL), Bytes::new());
     }
 
     /// The peer wants to be shown what this device has.
