@@ -2,10 +2,15 @@
 //!
 //! Each has a thread that makes blocking calls with large blocks. Making them non-blocking instead
 //! would change the terminal or pipe for every process that shares it, and does nothing for files.
+//! A terminal can be opened once more; it is read without the thread, and written by it only while
+//! it does not take all at once.
+
+mod terminal;
 
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -16,6 +21,7 @@ use rustix::io::{Errno, read, writev};
 use rustix::pipe::fcntl_setpipe_size;
 use tokio::sync::{mpsc, oneshot};
 
+use self::terminal::{Drawn, Typed};
 use crate::join::{Sink, Source};
 
 /// Bytes asked for by one `read`.
@@ -36,6 +42,8 @@ const PIPE_ROOM: usize = 1024 * 1024;
 /// Standard input.
 pub struct Stdin {
     unopened: Option<File>,
+    /// In the place of the thread.
+    typed: Option<Typed>,
     blocks: mpsc::Receiver<io::Result<Bytes>>,
     sender: Option<mpsc::Sender<io::Result<Bytes>>>,
     /// Closed with this value, which ends the thread: what comes later is for another reader.
@@ -50,6 +58,7 @@ impl Stdin {
         let (sender, blocks) = mpsc::channel(MAX_READ_AHEAD);
         Self {
             unopened: Some(file),
+            typed: None,
             blocks,
             sender: Some(sender),
             wanted: None,
@@ -65,6 +74,10 @@ impl Stdin {
 
     fn start(&mut self) -> io::Result<()> {
         if let (Some(file), Some(sender)) = (self.unopened.take(), self.sender.take()) {
+            self.typed = Typed::at(&file);
+            if self.typed.is_some() {
+                return Ok(());
+            }
             let (unwanted, wanted) = std::io::pipe()?;
             self.wanted = Some(wanted.into());
             let thread = thread::Builder::new().name("stdin".to_owned());
@@ -82,7 +95,10 @@ impl Source for Stdin {
         if let Some(errno) = self.failed {
             return Err(errno.into());
         }
-        let block = self.blocks.recv().await;
+        let block = match &self.typed {
+            Some(typed) => typed.next().await.transpose(),
+            None => self.blocks.recv().await,
+        };
         self.begun = true;
         match block {
             Some(Ok(block)) => Ok(Some(block)),
@@ -90,7 +106,10 @@ impl Source for Stdin {
                 self.failed = Errno::from_io_error(&error);
                 Err(error)
             }
-            None => Ok(None),
+            None => {
+                self.typed = None;
+                Ok(None)
+            }
         }
     }
 }
@@ -141,7 +160,12 @@ pub enum AtEnd {
 /// Standard output.
 pub struct Stdout {
     unopened: Option<File>,
+    /// A terminal, for what it takes at once.
+    drawn: Option<Drawn>,
     orders: Option<mpsc::Sender<ToStdout>>,
+    /// Orders that the thread has not carried out.
+    waiting: Arc<AtomicUsize>,
+    begun: bool,
     failure: Arc<Mutex<Option<Errno>>>,
     at_end: AtEnd,
 }
@@ -150,8 +174,11 @@ impl Stdout {
     /// `file` must be the only holder of the stream for [`AtEnd::Close`] to be seen.
     pub fn new(file: File, at_end: AtEnd) -> Self {
         Self {
+            drawn: Drawn::at(&file),
             unopened: Some(file),
             orders: None,
+            waiting: Arc::default(),
+            begun: false,
             failure: Arc::default(),
             at_end,
         }
@@ -159,21 +186,24 @@ impl Stdout {
 
     /// Whether anything was to be written.
     pub fn is_begun(&self) -> bool {
-        self.unopened.is_none()
+        self.begun
     }
 
     async fn order(&mut self, order: ToStdout) -> io::Result<()> {
         if let Some(file) = self.unopened.take() {
-            let failure = self.failure.clone();
+            let (failure, waiting) = (self.failure.clone(), self.waiting.clone());
             let (sender, orders) = mpsc::channel(MAX_WRITE_BEHIND);
             let thread = thread::Builder::new().name("stdout".to_owned());
-            thread.spawn(move || write_all_orders(&file, orders, &failure))?;
+            thread.spawn(move || write_all_orders(&file, orders, &waiting, &failure))?;
             self.orders = Some(sender);
         }
         let Some(orders) = &self.orders else {
             return Err(Errno::PIPE.into()); // Closed before.
         };
-        orders.send(order).await.map_err(|_| self.failure())
+        let place = orders.reserve().await.map_err(|_| self.failure())?;
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        place.send(order);
+        Ok(())
     }
 
     /// Why the thread ended.
@@ -185,6 +215,15 @@ impl Stdout {
 
 impl Sink for Stdout {
     async fn write_blocks(&mut self, blocks: &mut [Bytes]) -> io::Result<()> {
+        self.begun = true;
+        if let Some(drawn) = &self.drawn
+            && self.waiting.load(Ordering::Acquire) == 0
+        {
+            drawn.write_now(blocks)?;
+            if blocks.iter().all(Bytes::is_empty) {
+                return Ok(());
+            }
+        }
         let blocks = blocks.iter_mut().map(std::mem::take).collect();
         self.order(ToStdout::Write(blocks)).await
     }
@@ -200,6 +239,7 @@ impl Sink for Stdout {
             // The thread ends with its orders, and the stream with the thread.
             self.orders = None;
             self.unopened = None;
+            self.drawn = None;
         }
         Ok(())
     }
@@ -208,6 +248,7 @@ impl Sink for Stdout {
 fn write_all_orders(
     file: &File,
     mut orders: mpsc::Receiver<ToStdout>,
+    waiting: &AtomicUsize,
     failure: &Mutex<Option<Errno>>,
 ) {
     let _ = fcntl_setpipe_size(file, PIPE_ROOM);
@@ -224,6 +265,7 @@ fn write_all_orders(
                 let _ = reached.send(());
             }
         }
+        waiting.fetch_sub(1, Ordering::Release);
     }
 }
 
