@@ -8,7 +8,7 @@ use dhtnet_tests::payload::noise;
 use dhtnet_tests::ssh::find;
 use rustix::process::Signal;
 
-use crate::pair::{LIMIT, PORT, Pair, assert_done, assert_failed, bulk_limit, pair};
+use crate::pair::{LIMIT, PORT, Pair, assert_done, assert_failed, bulk_limit, ended, pair};
 
 /// Bytes of a bulk transfer each way.
 const BULK: usize = 100 << 20;
@@ -50,7 +50,7 @@ impl Pair {
 /// What a command prints, having ended well.
 #[track_caller]
 pub(crate) fn output_of(command: Command) -> String {
-    let finished = command.start().unwrap().finish(LIMIT).unwrap();
+    let finished = ended(command);
     assert_done(&finished);
     finished.text().trim().to_owned()
 }

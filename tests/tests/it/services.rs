@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dhtnet_tests::device::{Device, Tools, as_oneself};
+use dhtnet_tests::device::{Device, FOUND, Tools, as_oneself};
 use dhtnet_tests::lab::{Command, Families, Finished, Process};
 use dhtnet_tests::nat_router::Nat;
 use rustix::process::Signal;
@@ -37,7 +37,7 @@ impl<'a> Stage<'a> {
             away: &street.caller,
             tools: tools(),
             network: vec!["--no-mdns", "--no-portmap", "--bootstrap", &street.entry],
-            ready: "presence record stored",
+            ready: FOUND,
         }
     }
 
