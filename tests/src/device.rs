@@ -182,6 +182,19 @@ impl Device {
     }
 }
 
+/// What a tool logs (`-vv`) when its device can be found by its id alone.
+pub const FOUND: &str = "presence record stored";
+
+/// Waits until the device of a process that logs it can be found by its id alone.
+///
+/// # Errors
+/// [`ProcessError::NotSaid`] at the limit, or when the process ended without it.
+pub fn await_found(listener: &mut Process, limit: Duration) -> Result<(), ProcessError> {
+    listener.await_line("that it can be found", limit, |line| {
+        line.contains(FOUND).then_some(())
+    })
+}
+
 /// The flags with which `dsh -l` serves the user that the tests run as, root too.
 pub fn as_oneself() -> &'static [&'static str] {
     if rustix::process::geteuid().is_root() {

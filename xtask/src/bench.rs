@@ -1,29 +1,13 @@
 //! `cargo xtask bench`: the way to the benchmark harness, which lives with the end-to-end tests.
 
-use crate::cargo::cargo;
+use crate::cargo::{TOOLS, cargo};
 use crate::failure::{Failure, Outcome};
 use crate::process::{self, Interrupt};
 use crate::test::MAINLINE_PEER;
 
 /// Builds the release binaries that are measured, then runs the harness with `words`.
 pub(crate) fn run(words: &[String], interrupt: &Interrupt) -> Outcome {
-    let built = process::run(
-        &mut cargo(&[
-            "build",
-            "--release",
-            "-p",
-            "dnc",
-            "-p",
-            "crtmgr",
-            "-p",
-            "dhtnode",
-            "-p",
-            "dsh",
-            "-p",
-            "dvpn",
-        ]),
-        interrupt,
-    )?;
+    let built = process::run(cargo(&["build", "--release"]).args(TOOLS), interrupt)?;
     if !built.success() {
         return Err(Failure::new("the release build failed"));
     }

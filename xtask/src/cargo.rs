@@ -50,6 +50,11 @@ pub(crate) fn cargo(words: &[&str]) -> Command {
     command
 }
 
+/// The words that name the tools to cargo.
+pub(crate) const TOOLS: [&str; 10] = [
+    "-p", "dnc", "-p", "crtmgr", "-p", "dhtnode", "-p", "dsh", "-p", "dvpn",
+];
+
 /// Whether `cargo NAME` exists as an installed subcommand.
 pub(crate) fn has_subcommand(name: &str) -> bool {
     let in_cargo_home = std::env::var_os("CARGO_HOME")

@@ -140,10 +140,8 @@ const fn need(name: &'static str, package: &'static str, reason: &'static str) -
 
 const fn module(name: &'static str, package: &'static str, reason: &'static str) -> Need {
     Need {
-        name,
         is_module: true,
-        package,
-        reason,
+        ..need(name, package, reason)
     }
 }
 

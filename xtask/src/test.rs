@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::arguments::Arguments;
-use crate::cargo::{cargo, has_subcommand, log_dir, root, target_dir};
+use crate::cargo::{TOOLS, cargo, has_subcommand, log_dir, root, target_dir};
 use crate::failure::{Failure, Outcome, Tried};
 use crate::process::{self, Interrupt};
 use counts::Counts;
@@ -109,21 +109,8 @@ impl<'a> Session<'a> {
             "the build",
         )?;
         if self.options.release {
-            let words = [
-                "build",
-                "--release",
-                "-p",
-                "dnc",
-                "-p",
-                "crtmgr",
-                "-p",
-                "dhtnode",
-                "-p",
-                "dvpn",
-                "-p",
-                "dsh",
-            ];
-            self.must(&mut cargo(&words), "the release build")?;
+            let mut build = cargo(&["build", "--release"]);
+            self.must(build.args(TOOLS), "the release build")?;
         }
         self.build_foreign_peer()
     }

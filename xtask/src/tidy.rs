@@ -6,6 +6,7 @@
 mod dependencies;
 mod documents;
 mod layering;
+mod lock;
 mod names;
 mod purity;
 mod reasons;

@@ -23,13 +23,9 @@ const NODES6: [u8; 8 * 38] = [7; 8 * 38];
 
 fn message(body: Body<'static>) -> Message<'static> {
     Message {
-        transaction: b"aa",
-        body,
         version: Some(b"DN\0\x01"),
-        network: None,
         extension: Some(1),
-        read_only: false,
-        external: None,
+        ..Message::new(b"aa", body)
     }
 }
 

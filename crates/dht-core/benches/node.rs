@@ -19,15 +19,7 @@ const ROUNDS: u32 = 300_000;
 const NEIGHBOURS: u32 = 4_000;
 
 fn encode(transaction: &[u8], body: Body<'_>) -> Vec<u8> {
-    let message = Message {
-        transaction,
-        body,
-        version: None,
-        network: None,
-        extension: None,
-        read_only: false,
-        external: None,
-    };
+    let message = Message::new(transaction, body);
     let mut bytes = Vec::new();
     message.encode(&mut bytes);
     bytes

@@ -106,6 +106,14 @@ impl Incoming {
         state.require(SystemTime::now(), (key, &offer.peer), action)
     }
 
+    /// Whether [`Incoming::require`] would be allowed now. Nothing is logged and nothing is granted:
+    /// for a choice between several actions, of which the chosen one is then required.
+    pub fn would_allow(&self, action: &Action<'_>) -> bool {
+        let offer = self.offer();
+        let state = self.handle.shared().lock();
+        state.would_allow(SystemTime::now(), offer.connection, action)
+    }
+
     fn offer(&self) -> &Offer {
         // Taken only by the calls that consume the value.
         self.offer

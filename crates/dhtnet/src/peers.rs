@@ -181,16 +181,19 @@ mod tests {
         }
     }
 
+    /// The table of the smaller id with a connection, which it began, to the other.
+    fn with_one(now: Instant) -> (PeerTable, DeviceId) {
+        let (small, large) = two_ids();
+        let mut table = PeerTable::new(small);
+        let retired = table.on_established(now, large, key(1), [7; 16], true);
+        assert!(retired.is_empty());
+        (table, large)
+    }
+
     #[test]
     fn a_newer_connection_of_the_same_side_replaces_the_older() {
-        let (small, large) = two_ids();
         let now = Instant::now();
-        let mut table = PeerTable::new(small);
-        assert!(
-            table
-                .on_established(now, large, key(1), [7; 16], true)
-                .is_empty()
-        );
+        let (mut table, large) = with_one(now);
         assert_eq!(
             table.on_established(now, large, key(2), [7; 16], true),
             vec![key(1)]
@@ -200,14 +203,8 @@ mod tests {
 
     #[test]
     fn a_late_connection_replaces_an_old_one_whoever_began_them() {
-        let (small, large) = two_ids();
         let now = Instant::now();
-        let mut table = PeerTable::new(small);
-        assert!(
-            table
-                .on_established(now, large, key(1), [7; 16], true)
-                .is_empty()
-        );
+        let (mut table, large) = with_one(now);
         let later = now + SIMULTANEOUS * 2;
         assert_eq!(
             table.on_established(later, large, key(2), [7; 16], false),

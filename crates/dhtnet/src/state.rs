@@ -343,6 +343,18 @@ impl State {
         decision
     }
 
+    /// What [`State::require`] would say, without a word in the log and without an effect. A peer
+    /// whose connection is gone gets nothing.
+    pub(crate) fn would_allow(
+        &self,
+        wall: SystemTime,
+        connection: ConnectionKey,
+        action: &Action<'_>,
+    ) -> bool {
+        let showing = self.showings.get(connection);
+        showing.is_some_and(|showing| showing.decide(&self.policy, action, wall).is_allowed())
+    }
+
     /// Asks the policy about a request. Nothing is handed over before this says yes.
     fn judge(
         &mut self,

@@ -344,13 +344,8 @@ fn query(method: Method<'_>) -> Vec<u8> {
 
 fn encode(transaction: &[u8], body: Body<'_>) -> Vec<u8> {
     let message = Message {
-        transaction,
-        body,
-        version: None,
-        network: None,
         extension: Some(1),
-        read_only: false,
-        external: None,
+        ..Message::new(transaction, body)
     };
     let mut bytes = Vec::new();
     message.encode(&mut bytes);

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::report::{Baseline, Column, Table};
-use super::stage::{DNC_PORT, Peer, Stage, address_of};
+use super::shell::Dsh;
+use super::stage::{Peer, Stage, address_of};
 use super::{BenchError, Options, mib_per_second};
-use crate::device::{Device, as_oneself};
-use crate::lab::{Command, Process};
+use crate::lab::Command;
 use crate::payload::MIB;
 use crate::ssh::SshServer;
 
@@ -30,14 +30,7 @@ enum Copier {
     Scp(SshServer),
     /// scp with its older protocol, which is faster where round trips are short.
     OldScp(SshServer),
-    Dsh(Box<Devices>),
-}
-
-/// Both sides of `dsh cp`.
-struct Devices {
-    near: Device,
-    far: Device,
-    _server: Process,
+    Dsh(Box<Dsh>),
 }
 
 pub(super) fn run(options: &Options) -> Result<Table, BenchError> {
@@ -64,7 +57,7 @@ pub(super) fn run(options: &Options) -> Result<Table, BenchError> {
     for made in [
         stage.ssh_server(Peer::SshAes).map(Copier::Scp),
         stage.ssh_server(Peer::SshChacha).map(Copier::OldScp),
-        Copier::dsh(&stage),
+        Dsh::start(&stage).map(Copier::Dsh),
     ] {
         match made {
             Ok(copier) => copiers.push(copier),
@@ -99,22 +92,6 @@ fn make_sources(folder: &Path, size: u64) -> io::Result<()> {
 }
 
 impl Copier {
-    fn dsh(stage: &Stage) -> Result<Self, BenchError> {
-        let (near, far) = stage.devices()?;
-        let bind = format!("[::]:{DNC_PORT}");
-        let server = far.dsh().args(["-l", "--no-mdns", "--bind", &bind]);
-        let server = server
-            .args(["--allow", near.id()])
-            .args(as_oneself())
-            .lifetime(LIMIT * 100);
-        let server = far.listen(server)?;
-        Ok(Self::Dsh(Box::new(Devices {
-            near,
-            far,
-            _server: server,
-        })))
-    }
-
     fn name(&self) -> &'static str {
         match self {
             Self::Scp(_) => SCP,

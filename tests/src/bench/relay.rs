@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::report::{Baseline, Column, Table};
 use super::{BenchError, Options, mib_per_second};
-use crate::device::{Device, Tools};
+use crate::device::{Device, Tools, await_found};
 use crate::dht_peers::dhtnode::{Settings, command};
 use crate::lab::{Command, Families, Host, INTERFACE, Lab, Lan, Process};
 use crate::nat_router::{Nat, NatRouter};
@@ -186,9 +186,7 @@ impl Place {
             .stdout_file(&arrived);
         let mut listener = self.listener.listen(listener).map_err(other)?;
         let limit = self.clock.within(START);
-        listener.await_line("that it can be found", limit, |line| {
-            line.contains("presence record stored").then_some(())
-        })?;
+        await_found(&mut listener, limit)?;
         let caller = Self::dnc(&self.caller).args(callers);
         let caller = caller.arg(self.listener.id());
         let caller = caller.stdin_file(&sent).start()?;

@@ -37,19 +37,16 @@ enum Shell {
     Dsh(Box<Dsh>),
 }
 
-/// Both sides of `dsh`.
-struct Dsh {
-    near: Device,
-    far: Device,
+/// Both sides of `dsh`; the server ends with it.
+pub(super) struct Dsh {
+    pub(super) near: Device,
+    pub(super) far: Device,
     _server: Process,
 }
 
-impl Shell {
-    fn ssh(stage: &Stage) -> Result<Self, BenchError> {
-        stage.ssh_server(Peer::SshAes).map(Self::Ssh)
-    }
-
-    fn dsh(stage: &Stage) -> Result<Self, BenchError> {
+impl Dsh {
+    /// A server on the far host that lets the near one in.
+    pub(super) fn start(stage: &Stage) -> Result<Box<Self>, BenchError> {
         let (near, far) = stage.devices()?;
         let bind = format!("[::]:{DNC_PORT}");
         let server = far.dsh().args(["-l", "--no-mdns", "--bind", &bind]);
@@ -58,11 +55,21 @@ impl Shell {
             .args(as_oneself())
             .lifetime(LIFETIME);
         let server = far.listen(server)?;
-        Ok(Self::Dsh(Box::new(Dsh {
+        Ok(Box::new(Self {
             near,
             far,
             _server: server,
-        })))
+        }))
+    }
+}
+
+impl Shell {
+    fn ssh(stage: &Stage) -> Result<Self, BenchError> {
+        stage.ssh_server(Peer::SshAes).map(Self::Ssh)
+    }
+
+    fn dsh(stage: &Stage) -> Result<Self, BenchError> {
+        Dsh::start(stage).map(Self::Dsh)
     }
 
     /// Those that can be had; the others are noted under the table.

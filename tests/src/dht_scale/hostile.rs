@@ -138,13 +138,8 @@ impl Hostile {
 
     fn say(&mut self, destination: SocketAddr, transaction: &[u8], body: Body<'_>) {
         let message = Message {
-            transaction,
-            body,
-            version: None,
-            network: None,
             extension: Some(1),
-            read_only: false,
-            external: None,
+            ..Message::new(transaction, body)
         };
         let mut payload = Vec::new();
         message.encode(&mut payload);

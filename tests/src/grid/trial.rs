@@ -13,7 +13,7 @@ use super::expected::{self, Path};
 use super::meter::EntryMeter;
 use super::street::{ENTRY, RELAY, Street, WITHOUT_UDP};
 use super::{GridError, Kind, Place, Places, PortMapping};
-use crate::device::Tools;
+use crate::device::{Tools, await_found};
 use crate::lab::{Finished, Process};
 use crate::nat_router::NatRouter;
 use crate::payload::Stream;
@@ -214,9 +214,7 @@ impl Trial {
         }
         let mut listener = device.listen(command)?;
         if self.kinds[0].has_udp() || WITHOUT_UDP {
-            listener.await_line("that it can be found", READY, |line| {
-                line.contains("presence record stored").then_some(())
-            })?;
+            await_found(&mut listener, READY)?;
         }
         if self.mapping == PortMapping::On
             && self.kinds[0].maps_ports()

@@ -6,7 +6,7 @@ mod servers;
 
 use std::net::Ipv4Addr;
 
-use dhtnet_tests::device::Device;
+use dhtnet_tests::device::{Device, await_found};
 use dhtnet_tests::home_router::{HomeRouter, RouterError, Speaks};
 use dhtnet_tests::lab::skip::report;
 use dhtnet_tests::lab::{Families, Host, INTERFACE, Lan};
@@ -529,11 +529,7 @@ fn the_doctor_finds_that_the_clock_is_a_day_behind() {
         let listen = peer.dnc().args(["-l", "-vv", "--no-mdns", "--no-portmap"]);
         let listen = listen.args(["--bootstrap", &entry, "--allow", device.id()]);
         let mut listener = peer.listen(listen).unwrap();
-        listener
-            .await_line("that it can be found", LIMIT, |line| {
-                line.contains("presence record stored").then_some(())
-            })
-            .unwrap();
+        await_found(&mut listener, LIMIT).unwrap();
         let contact = device
             .crtmgr()
             .args(["peer", "add", &format!("peer{number}"), peer.id()]);

@@ -8,7 +8,7 @@ use dhtnet_tests::payload::noise;
 use dhtnet_tests::ssh::find;
 use rustix::process::Signal;
 
-use crate::pair::{LIMIT, PORT, Pair, assert_done, assert_failed, bulk_limit, pair};
+use crate::pair::{LIMIT, PORT, Pair, assert_done, assert_failed, bulk_limit, ended, pair};
 
 /// Bytes of a bulk transfer each way.
 const BULK: usize = 100 << 20;
@@ -50,7 +50,7 @@ impl Pair {
 /// What a command prints, having ended well.
 #[track_caller]
 pub(crate) fn output_of(command: Command) -> String {
-    let finished = command.start().unwrap().finish(LIMIT).unwrap();
+    let finished = ended(command);
     assert_done(&finished);
     finished.text().trim().to_owned()
 }
@@ -436,14 +436,26 @@ fn the_policy_file_maps_a_peer_to_a_user_and_its_commands() {
     rule("'dsh.command id *', 'dsh.user ann'");
     let mut words = pair.dsh_listener_words();
     words.truncate(words.len() - 2);
+    words.push("-v".to_owned());
+    // What the log says of the users that were asked about.
+    let decisions = |server: Process| {
+        server.signal(Signal::TERM);
+        let log = server.finish(LIMIT).unwrap().stderr;
+        let of_users = log.lines().filter(|line| line.contains("action=dsh.user"));
+        of_users.map(str::to_owned).collect::<Vec<_>>()
+    };
     let server = serve_words_with_users(&pair, users, "root:x:0:\nann:x:4711:\n", words.clone());
     assert_eq!(output_of(pair.remote("id -un")), "ann");
     let finished = pair.remote("uname").start().unwrap().finish(LIMIT).unwrap();
     assert_failed(&finished, 255, &["dsh.command uname is not allowed"]);
-    drop(server);
+    let found = decisions(server);
+    assert!(
+        found.len() == 1 && found[0].contains("action=dsh.user ann verdict=allow"),
+        "{found:?}"
+    );
     await_only(&pair, 0);
     rule("'dsh.command id *', 'dsh.user ann', 'dsh.user bob'");
-    let _server = serve_words_with_users(&pair, users, "root:x:0:\nann:x:4711:\n", words);
+    let server = serve_words_with_users(&pair, users, "root:x:0:\nann:x:4711:\n", words);
     let finished = pair
         .remote("id -un")
         .start()
@@ -455,6 +467,11 @@ fn the_policy_file_maps_a_peer_to_a_user_and_its_commands() {
         .dsh()
         .args([&format!("bob@{}", pair.address()), "id -un"]);
     assert_eq!(output_of(named), "bob");
+    let found = decisions(server);
+    assert!(
+        found.len() == 1 && found[0].contains("action=dsh.user bob verdict=allow"),
+        "{found:?}"
+    );
 }
 
 #[test]

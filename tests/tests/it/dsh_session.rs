@@ -50,9 +50,8 @@ fn setting(name: &str) -> Option<(Pair, Process)> {
     Some((pair, server))
 }
 
-#[test]
-fn a_session_outlives_its_client_with_its_screen_and_its_scrollback() {
-    let name = "a_session_outlives_its_client_with_its_screen_and_its_scrollback";
+/// Tests what happens to a session that was begun in a terminal; not where there can be none.
+fn with_session(name: &str, test: impl FnOnce(&Pair, Process, &Screen<'_>)) {
     let Some((pair, server)) = setting(name) else {
         return;
     };
@@ -60,44 +59,52 @@ fn a_session_outlives_its_client_with_its_screen_and_its_scrollback() {
         return;
     };
     begin(&pair, &screen, "");
-    ask(
-        &screen,
-        "seq -f 'line-%g' 1 3000; echo all-$((40 + 2))",
-        "all-42",
-    );
-    ask(
-        &screen,
-        "kept=yes; sleep 1000 & echo $((1 + 1))-behind",
-        "2-behind",
-    );
-    let before = screen.text().unwrap();
-    kill_client(&pair, &screen);
-    screen.type_line(&attach(&pair, "")).unwrap();
-    screen.await_text("2-behind", LIMIT).unwrap();
-    assert_eq!(screen.text().unwrap().trim_end(), before.trim_end());
-    let history = screen.history().unwrap();
-    let lines: Vec<_> = history
-        .lines()
-        .filter(|line| line.starts_with("line-"))
-        .collect();
-    // tmux keeps 2,000 lines, and drops a tenth of them at a time.
-    assert!(lines.len() > 1750, "{} lines", lines.len());
-    assert!(
-        lines
-            .windows(2)
-            .all(|pair| number(pair[0]) + 1 == number(pair[1]))
-    );
-    ask(
-        &screen,
-        "echo still-$kept $(kill -0 $! && echo 1)",
-        "still-yes 1",
-    );
-    // The end of the shell is the end of the session, and of what it left behind.
-    screen.type_line("exit").unwrap();
-    screen.await_text("has ended", LIMIT).unwrap();
-    server.signal(Signal::TERM);
-    assert_eq!(server.finish(LIMIT).unwrap().code(), Some(143));
-    assert_eq!(pair.b.host().processes(), [0_u32; 0], "left on b");
+    test(&pair, server, &screen);
+}
+
+#[test]
+fn a_session_outlives_its_client_with_its_screen_and_its_scrollback() {
+    let name = "a_session_outlives_its_client_with_its_screen_and_its_scrollback";
+    with_session(name, |pair, server, screen| {
+        ask(
+            screen,
+            "seq -f 'line-%g' 1 3000; echo all-$((40 + 2))",
+            "all-42",
+        );
+        ask(
+            screen,
+            "kept=yes; sleep 1000 & echo $((1 + 1))-behind",
+            "2-behind",
+        );
+        let before = screen.text().unwrap();
+        kill_client(pair, screen);
+        screen.type_line(&attach(pair, "")).unwrap();
+        screen.await_text("2-behind", LIMIT).unwrap();
+        assert_eq!(screen.text().unwrap().trim_end(), before.trim_end());
+        let history = screen.history().unwrap();
+        let lines: Vec<_> = history
+            .lines()
+            .filter(|line| line.starts_with("line-"))
+            .collect();
+        // tmux keeps 2,000 lines, and drops a tenth of them at a time.
+        assert!(lines.len() > 1750, "{} lines", lines.len());
+        assert!(
+            lines
+                .windows(2)
+                .all(|pair| number(pair[0]) + 1 == number(pair[1]))
+        );
+        ask(
+            screen,
+            "echo still-$kept $(kill -0 $! && echo 1)",
+            "still-yes 1",
+        );
+        // The end of the shell is the end of the session, and of what it left behind.
+        screen.type_line("exit").unwrap();
+        screen.await_text("has ended", LIMIT).unwrap();
+        server.signal(Signal::TERM);
+        assert_eq!(server.finish(LIMIT).unwrap().code(), Some(143));
+        assert_eq!(pair.b.host().processes(), [0_u32; 0], "left on b");
+    });
 }
 
 fn number(line: &str) -> u32 {
@@ -110,99 +117,84 @@ fn an_editor_is_there_again_after_leaving_and_in_another_size() {
     if find("vi").is_none() {
         return skip::report(name, "vi is not installed");
     }
-    let Some((pair, _server)) = setting(name) else {
-        return;
-    };
-    let Some(screen) = screen(&pair, name) else {
-        return;
-    };
-    begin(&pair, &screen, "");
-    let file = pair.lab.folder().join("note");
-    screen.type_line(&format!("vi {}", file.display())).unwrap();
-    screen.await_text("\n~", LIMIT).unwrap();
-    screen.press("i").unwrap();
-    screen.type_line("first words").unwrap();
-    screen.press("Escape").unwrap();
-    std::thread::sleep(Duration::from_millis(500));
-    // Escapes count at the beginning of a line.
-    screen.press("Enter").unwrap();
-    screen.press("~").unwrap();
-    screen.press("d").unwrap();
-    screen.await_text("comes back to it", LIMIT).unwrap();
-    await_line(&screen, "near>");
-    screen.type_line("clear").unwrap();
-    screen.resize(80, 20).unwrap();
-    screen.type_line(&attach(&pair, "")).unwrap();
-    screen.await_text("first words", LIMIT).unwrap();
-    screen.press("G").unwrap();
-    screen.type_line("osecond words").unwrap();
-    screen.press("Escape").unwrap();
-    screen.type_line(":wq").unwrap();
-    await_line(&screen, "far>");
-    ask(
-        &screen,
-        "stty size; cat note 2>/dev/null; echo $((6 * 7))-size",
-        "42-size",
-    );
-    assert!(screen.text().unwrap().contains("20 80"));
-    let text = std::fs::read_to_string(&file).unwrap();
-    assert!(
-        text.contains("first words") && text.contains("second words"),
-        "{text}"
-    );
+    with_session(name, |pair, _server, screen| {
+        let file = pair.lab.folder().join("note");
+        screen.type_line(&format!("vi {}", file.display())).unwrap();
+        screen.await_text("\n~", LIMIT).unwrap();
+        screen.press("i").unwrap();
+        screen.type_line("first words").unwrap();
+        screen.press("Escape").unwrap();
+        std::thread::sleep(Duration::from_millis(500));
+        // Escapes count at the beginning of a line.
+        screen.press("Enter").unwrap();
+        screen.press("~").unwrap();
+        screen.press("d").unwrap();
+        screen.await_text("comes back to it", LIMIT).unwrap();
+        await_line(screen, "near>");
+        screen.type_line("clear").unwrap();
+        screen.resize(80, 20).unwrap();
+        screen.type_line(&attach(pair, "")).unwrap();
+        screen.await_text("first words", LIMIT).unwrap();
+        screen.press("G").unwrap();
+        screen.type_line("osecond words").unwrap();
+        screen.press("Escape").unwrap();
+        screen.type_line(":wq").unwrap();
+        await_line(screen, "far>");
+        ask(
+            screen,
+            "stty size; cat note 2>/dev/null; echo $((6 * 7))-size",
+            "42-size",
+        );
+        assert!(screen.text().unwrap().contains("20 80"));
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(
+            text.contains("first words") && text.contains("second words"),
+            "{text}"
+        );
+    });
 }
 
 #[test]
 fn a_session_goes_on_when_the_clients_address_changes() {
     let name = "a_session_goes_on_when_the_clients_address_changes";
-    let Some((pair, _server)) = setting(name) else {
-        return;
-    };
-    let Some(screen) = screen(&pair, name) else {
-        return;
-    };
-    begin(&pair, &screen, "");
-    ask(&screen, "echo before-$((1 + 1))", "before-2");
-    let mut octets = pair.a.host().ipv4().octets();
-    octets[3] = 77;
-    let other = std::net::Ipv4Addr::from(octets);
-    let change = format!("addr flush dev {INTERFACE}\naddr add {other}/24 dev {INTERFACE}");
-    pair.a.host().ip(&change).unwrap();
-    ask(&screen, "echo after-$((2 + 2))", "after-4");
-    assert!(!screen.text().unwrap().contains("connection lost"));
+    with_session(name, |pair, _server, screen| {
+        ask(screen, "echo before-$((1 + 1))", "before-2");
+        let mut octets = pair.a.host().ipv4().octets();
+        octets[3] = 77;
+        let other = std::net::Ipv4Addr::from(octets);
+        let change = format!("addr flush dev {INTERFACE}\naddr add {other}/24 dev {INTERFACE}");
+        pair.a.host().ip(&change).unwrap();
+        ask(screen, "echo after-$((2 + 2))", "after-4");
+        assert!(!screen.text().unwrap().contains("connection lost"));
+    });
 }
 
 #[test]
 fn a_session_is_found_again_after_the_network_was_gone() {
     let name = "a_session_is_found_again_after_the_network_was_gone";
-    let Some((pair, _server)) = setting(name) else {
-        return;
-    };
-    let Some(screen) = screen(&pair, name) else {
-        return;
-    };
-    begin(&pair, &screen, "");
-    ask(&screen, "echo before-$((1 + 1))", "before-2");
-    pair.a
-        .host()
-        .set_link(dhtnet_tests::lab::LinkState::Down)
-        .unwrap();
-    screen
-        .await_text("connection lost, trying again", Duration::from_secs(75))
-        .unwrap();
-    // What is typed meanwhile arrives once.
-    screen.type_line("echo typed-$((3 + 3))").unwrap();
-    pair.a
-        .host()
-        .set_link(dhtnet_tests::lab::LinkState::Up)
-        .unwrap();
-    screen
-        .await_text("typed-6", Duration::from_secs(75))
-        .unwrap();
-    let text = screen.text().unwrap();
-    assert!(!text.contains("connection lost"), "{text}");
-    assert_eq!(text.matches("typed-6").count(), 1, "{text}");
-    assert_eq!(text.matches("before-2").count(), 1, "{text}");
+    with_session(name, |pair, _server, screen| {
+        ask(screen, "echo before-$((1 + 1))", "before-2");
+        pair.a
+            .host()
+            .set_link(dhtnet_tests::lab::LinkState::Down)
+            .unwrap();
+        screen
+            .await_text("connection lost, trying again", Duration::from_secs(75))
+            .unwrap();
+        // What is typed meanwhile arrives once.
+        screen.type_line("echo typed-$((3 + 3))").unwrap();
+        pair.a
+            .host()
+            .set_link(dhtnet_tests::lab::LinkState::Up)
+            .unwrap();
+        screen
+            .await_text("typed-6", Duration::from_secs(75))
+            .unwrap();
+        let text = screen.text().unwrap();
+        assert!(!text.contains("connection lost"), "{text}");
+        assert_eq!(text.matches("typed-6").count(), 1, "{text}");
+        assert_eq!(text.matches("before-2").count(), 1, "{text}");
+    });
 }
 
 #[test]
@@ -266,35 +258,30 @@ fn others_look_and_take_over_and_the_list_tells() {
 #[test]
 fn a_flood_that_nobody_sees_does_not_stop_its_program_and_keys_get_through() {
     let name = "a_flood_that_nobody_sees_does_not_stop_its_program_and_keys_get_through";
-    let Some((pair, _server)) = setting(name) else {
-        return;
-    };
-    let Some(screen) = screen(&pair, name) else {
-        return;
-    };
-    begin(&pair, &screen, "");
-    let done = pair.lab.folder().join("done");
-    let flood = format!("seq 1 60000; touch {}", done.display());
-    screen.type_line(&flood).unwrap();
-    screen
-        .await_that("numbers", LIMIT, |text| {
-            text.lines().any(|line| line.trim().parse::<u32>().is_ok())
-        })
-        .unwrap();
-    for client in clients(&pair) {
-        // It neither reads nor answers, and is not gone.
-        kill_process(client, Signal::STOP).unwrap();
-    }
-    let deadline = std::time::Instant::now() + LIMIT * 2;
-    while !done.exists() {
-        assert!(std::time::Instant::now() < deadline, "the program waits");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    screen.type_line("fg").unwrap();
-    screen.await_text("60000", LIMIT).unwrap();
-    screen.type_line("yes flooding").unwrap();
-    screen.await_text("flooding", LIMIT).unwrap();
-    screen.press("C-c").unwrap();
-    await_line(&screen, "far>");
-    ask(&screen, "echo calm-$((1 + 2))", "calm-3");
+    with_session(name, |pair, _server, screen| {
+        let done = pair.lab.folder().join("done");
+        let flood = format!("seq 1 60000; touch {}", done.display());
+        screen.type_line(&flood).unwrap();
+        screen
+            .await_that("numbers", LIMIT, |text| {
+                text.lines().any(|line| line.trim().parse::<u32>().is_ok())
+            })
+            .unwrap();
+        for client in clients(pair) {
+            // It neither reads nor answers, and is not gone.
+            kill_process(client, Signal::STOP).unwrap();
+        }
+        let deadline = std::time::Instant::now() + LIMIT * 2;
+        while !done.exists() {
+            assert!(std::time::Instant::now() < deadline, "the program waits");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        screen.type_line("fg").unwrap();
+        screen.await_text("60000", LIMIT).unwrap();
+        screen.type_line("yes flooding").unwrap();
+        screen.await_text("flooding", LIMIT).unwrap();
+        screen.press("C-c").unwrap();
+        await_line(screen, "far>");
+        ask(screen, "echo calm-$((1 + 2))", "calm-3");
+    });
 }

@@ -1,6 +1,7 @@
 //! Telling pairs of the grid: what comes of two kinds of NAT, between real processes. The whole is
 //! `cargo xtask test --grid`.
 
+use dhtnet_tests::device::FOUND;
 use dhtnet_tests::grid::{Cell, Goal, GridError, Kind, PortMapping, Timed, Trial, run};
 use dhtnet_tests::home_router::RouterError;
 use dhtnet_tests::lab::skip::{lab_or_skip, report};
@@ -45,7 +46,7 @@ fn faults(name: &str, trials: &[Trial]) -> Vec<(Trial, String)> {
                     trials: vec![measured],
                 };
                 let mut found = cell.faults(Timed::No);
-                let records = said.matches("presence record stored").count();
+                let records = said.matches(FOUND).count();
                 if records > MAX_RECORDS {
                     found.push(format!("{kinds:?}: its record was stored {records} times"));
                 }

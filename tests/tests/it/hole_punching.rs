@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use dhtnet_tests::device::Device;
+use dhtnet_tests::device::{Device, FOUND, await_found};
 use dhtnet_tests::dht_peers::PeerError;
 use dhtnet_tests::dht_peers::dhtnode::{Settings, command};
 use dhtnet_tests::dht_peers::driver::Driver;
@@ -126,11 +126,7 @@ impl Street {
             .args(["--bootstrap", &self.entry, "--allow", allowed])
             .stdin_bytes("from the listener");
         let mut listener = self.listener.listen(listener).unwrap();
-        listener
-            .await_line("that it can be found", LIMIT, |line| {
-                line.contains("presence record stored").then_some(())
-            })
-            .unwrap();
+        await_found(&mut listener, LIMIT).unwrap();
         listener
     }
 
@@ -216,7 +212,7 @@ fn two_port_restricted_nats_in_a_network_whose_nodes_push_no_messages() {
     let mut listener = street.listen(street.caller.id());
     listener
         .await_line("that others see its address", LIMIT, |line| {
-            (line.contains("presence record stored") && line.contains("11.0.1.101")).then_some(())
+            (line.contains(FOUND) && line.contains("11.0.1.101")).then_some(())
         })
         .unwrap();
     let caller = street.call("40");

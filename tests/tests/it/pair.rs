@@ -69,6 +69,12 @@ impl Pair {
     }
 }
 
+/// How a command ends that ends by itself.
+#[track_caller]
+pub(crate) fn ended(command: Command) -> Finished {
+    command.start().unwrap().finish(LIMIT).unwrap()
+}
+
 /// Ended well.
 #[track_caller]
 pub(crate) fn assert_done(finished: &Finished) {

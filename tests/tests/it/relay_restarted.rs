@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::process::ChildStdin;
 use std::time::{Duration, Instant};
 
+use dhtnet_tests::device::await_found;
 use dhtnet_tests::lab::Process;
 use dhtnet_tests::nat_router::{Nat, inside_v6};
 use dhtnet_tests::turn_server::{PASSWORD, PORT, TurnServer};
@@ -75,11 +76,7 @@ impl Pipe {
             .lifetime(LONG)
             .stdout_file(&got);
         let mut listener = street.listener.listen(command).unwrap();
-        listener
-            .await_line("that it can be found", LIMIT, |line| {
-                line.contains("presence record stored").then_some(())
-            })
-            .unwrap();
+        await_found(&mut listener, LIMIT).unwrap();
         let caller = dnc(&street.caller, street)
             .args(["-w", "20"])
             .args(words)

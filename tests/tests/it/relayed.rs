@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Instant;
 
-use dhtnet_tests::device::Device;
+use dhtnet_tests::device::{Device, await_found};
 use dhtnet_tests::lab::skip::report;
 use dhtnet_tests::lab::{Command, Finished, INTERFACE, Process};
 use dhtnet_tests::nat_router::Nat;
@@ -64,11 +64,7 @@ pub(crate) fn listen(street: &Street, more: &[&str]) -> Process {
         .args(more)
         .stdin_bytes("from the listener");
     let mut listener = street.listener.listen(listener).unwrap();
-    listener
-        .await_line("that it can be found", LIMIT, |line| {
-            line.contains("presence record stored").then_some(())
-        })
-        .unwrap();
+    await_found(&mut listener, LIMIT).unwrap();
     listener
 }
 
@@ -264,11 +260,7 @@ fn a_relay_that_dies_in_use_is_told_of_and_another_one_carries_on() {
         .args(turn)
         .stdout_file(&got);
     let mut listener = street.listener.listen(command).unwrap();
-    listener
-        .await_line("that it can be found", LIMIT, |line| {
-            line.contains("presence record stored").then_some(())
-        })
-        .unwrap();
+    await_found(&mut listener, LIMIT).unwrap();
     let caller = dnc(&street.caller, &street)
         .args(["-w", "20"])
         .args(turn)

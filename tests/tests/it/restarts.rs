@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use dhtnet_tests::device::Device;
+use dhtnet_tests::device::{Device, await_found};
 use dhtnet_tests::lab::skip::report;
 use dhtnet_tests::lab::{Families, Process};
 use dhtnet_tests::nat_router::Nat;
@@ -26,11 +26,7 @@ fn serve(street: &Street) -> Process {
         .args(["--bootstrap", &street.entry])
         .args(["--allow", street.caller.id(), "--allow-target", TARGET]);
     let mut server = street.listener.listen(server).unwrap();
-    server
-        .await_line("that it can be found", LIMIT, |line| {
-            line.contains("presence record stored").then_some(())
-        })
-        .unwrap();
+    await_found(&mut server, LIMIT).unwrap();
     server
 }
 

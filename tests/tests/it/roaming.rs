@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use dhtnet_tests::device::Device;
+use dhtnet_tests::device::{Device, await_found};
 use dhtnet_tests::home_router::RouterError;
 use dhtnet_tests::lab::skip::report;
 use dhtnet_tests::lab::{INTERFACE, LinkSpec, Process};
@@ -56,11 +56,7 @@ impl Transfer {
             .args(more)
             .stdout_file(&arrived);
         let mut listener = street.listener.listen(listener).unwrap();
-        listener
-            .await_line("that it can be found", LIMIT, |line| {
-                line.contains("presence record stored").then_some(())
-            })
-            .unwrap();
+        await_found(&mut listener, LIMIT).unwrap();
         let caller = street.caller.dnc().lifetime(LIMIT + limit());
         let caller = caller
             .args(["-vv", "--no-mdns", "-w", "20"])

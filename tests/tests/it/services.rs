@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use dhtnet_tests::device::{Device, Tools, as_oneself};
+use dhtnet_tests::device::{Device, FOUND, Tools, as_oneself};
 use dhtnet_tests::lab::{Command, Families, Finished, Process};
 use dhtnet_tests::nat_router::Nat;
 use rustix::process::Signal;
 
 use crate::forwarding::{TARGET, start_target};
-use crate::hole_punching::street;
-use crate::pair::{LIMIT, assert_done, assert_failed, assert_words, pair, tools};
+use crate::hole_punching::{Street, street};
+use crate::pair::{LIMIT, Pair, assert_done, assert_failed, assert_words, pair, tools};
 use crate::vpn::await_up;
 
 /// Calls of each service, in turns.
@@ -22,17 +22,39 @@ const LONG: Duration = Duration::from_secs(8 * 60);
 struct Stage<'a> {
     home: &'a Device,
     away: &'a Device,
-    tools: &'a Tools,
+    tools: Tools,
     /// How both find each other.
-    network: &'a [&'a str],
+    network: Vec<&'a str>,
     /// What a listener says when it can be found.
     ready: &'a str,
 }
 
-impl Stage<'_> {
+impl<'a> Stage<'a> {
+    /// Both behind NATs of their own, where the DHT tells of the other.
+    fn in_street(street: &'a Street) -> Self {
+        Self {
+            home: &street.listener,
+            away: &street.caller,
+            tools: tools(),
+            network: vec!["--no-mdns", "--no-portmap", "--bootstrap", &street.entry],
+            ready: FOUND,
+        }
+    }
+
+    /// Both on one local network.
+    fn in_pair(pair: &'a Pair) -> Self {
+        Self {
+            home: &pair.b,
+            away: &pair.a,
+            tools: tools(),
+            network: vec!["--no-portmap"],
+            ready: pair.b.id(),
+        }
+    }
+
     fn tool(&self, device: &Device, tool: &str) -> Command {
         let command = device.host().command(self.tools.path(tool));
-        device.with_home(command).args(self.network).lifetime(LONG)
+        device.with_home(command).args(&self.network).lifetime(LONG)
     }
 
     fn listen(&self, tool: &str, words: &[&str]) -> Process {
@@ -103,13 +125,7 @@ fn four_listeners_with_one_identity_behind_a_nat_are_called_by_id_alone() {
     let Some(street) = street(name, [Nat::PortRestricted; 2], 3) else {
         return;
     };
-    let stage = Stage {
-        home: &street.listener,
-        away: &street.caller,
-        tools: &tools(),
-        network: &["--no-mdns", "--no-portmap", "--bootstrap", &street.entry],
-        ready: "presence record stored",
-    };
+    let stage = Stage::in_street(&street);
     stage.all_are_reached();
 }
 
@@ -119,13 +135,7 @@ fn four_listeners_with_one_identity_on_a_local_network_are_found_by_id_alone() {
     let Some(pair) = pair(name, Families::Both) else {
         return;
     };
-    let stage = Stage {
-        home: &pair.b,
-        away: &pair.a,
-        tools: &tools(),
-        network: &["--no-portmap"],
-        ready: pair.b.id(),
-    };
+    let stage = Stage::in_pair(&pair);
     stage.all_are_reached();
     pair.assert_no_process_left();
 }
@@ -136,13 +146,7 @@ fn a_service_that_does_not_run_is_told_apart_from_a_device_that_is_not_there() {
     let Some(street) = street(name, [Nat::PortRestricted; 2], 3) else {
         return;
     };
-    let stage = Stage {
-        home: &street.listener,
-        away: &street.caller,
-        tools: &tools(),
-        network: &["--no-mdns", "--no-portmap", "--bootstrap", &street.entry],
-        ready: "presence record stored",
-    };
+    let stage = Stage::in_street(&street);
     let nothing = stage.call("dnc", (&["-w", "8"], &[]));
     assert_failed(&nothing, 3, &["no address", "check that it is running"]);
     let _shells = stage.listen("dsh", &[]);
@@ -161,13 +165,7 @@ fn a_second_listener_of_one_service_is_refused_unless_it_has_a_name() {
     let Some(pair) = pair(name, Families::Both) else {
         return;
     };
-    let stage = Stage {
-        home: &pair.b,
-        away: &pair.a,
-        tools: &tools(),
-        network: &["--no-portmap"],
-        ready: pair.b.id(),
-    };
+    let stage = Stage::in_pair(&pair);
     let first = stage.listen("dsh", &[]);
     let words = ["-l", "--allow", pair.a.id()];
     let second = stage.tool(&pair.b, "dsh").args(words).args(as_oneself());

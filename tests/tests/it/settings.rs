@@ -6,7 +6,7 @@ use dhtnet_tests::device::Device;
 use dhtnet_tests::lab::Lab;
 use dhtnet_tests::lab::skip::lab_or_skip;
 
-use crate::pair::{LIMIT, assert_done, assert_failed, assert_words, tools};
+use crate::pair::{assert_done, assert_failed, assert_words, ended, tools};
 
 fn device(lab: &Lab) -> Device {
     Device::new(lab.host("a").unwrap(), &tools()).unwrap()
@@ -21,13 +21,7 @@ fn an_unknown_key_in_the_configuration_is_named_with_its_file_and_line() {
     std::fs::write(&file, "no-mdns = true\nbindd = \"[::]:7000\"\n").unwrap();
     let place = format!("{}:2", file.display());
     for words in [&["-l", "-a"][..], &[device.id()]] {
-        let finished = device
-            .dnc()
-            .args(words)
-            .start()
-            .unwrap()
-            .finish(LIMIT)
-            .unwrap();
+        let finished = ended(device.dnc().args(words));
         assert_failed(&finished, 2, &[&place, "bindd"]);
     }
 }
@@ -46,11 +40,7 @@ fn a_bad_value_in_the_configuration_is_named_with_its_file_and_line() {
         std::fs::write(&file, text).unwrap();
         let place = format!("{}:{line}", file.display());
         let command = device.dnc().arg("-l").arg("-a").arg("-d").arg(&file);
-        assert_failed(
-            &command.start().unwrap().finish(LIMIT).unwrap(),
-            2,
-            &[&place, key],
-        );
+        assert_failed(&ended(command), 2, &[&place, key]);
     }
 }
 
@@ -62,7 +52,7 @@ fn a_configuration_that_was_asked_for_and_is_missing_is_an_error() {
     let command = device
         .dnc()
         .args(["-l", "-a", "-d", "/nonexistent/config.toml"]);
-    let finished = command.start().unwrap().finish(LIMIT).unwrap();
+    let finished = ended(command);
     assert_failed(&finished, 2, &["/nonexistent/config.toml"]);
 }
 
@@ -82,12 +72,11 @@ fn a_key_that_others_can_read_is_exit_5_until_it_is_closed() {
         device.dnc().args(["-l", "--allow", device.id()]),
         device.crtmgr().arg("id"),
     ] {
-        let finished = command.start().unwrap().finish(LIMIT).unwrap();
+        let finished = ended(command);
         assert_failed(&finished, 5, &["identity.pem", "chmod 600"]);
     }
     set(0o600);
-    let id = device.crtmgr().arg("id").start().unwrap();
-    assert_done(&id.finish(LIMIT).unwrap());
+    assert_done(&ended(device.crtmgr().arg("id")));
 }
 
 #[test]
@@ -106,7 +95,7 @@ fn a_garbage_key_is_exit_5_and_not_replaced() {
             device.dnc().args(["-l", "--allow", device.id()]),
             device.crtmgr().arg("id"),
         ] {
-            let finished = command.start().unwrap().finish(LIMIT).unwrap();
+            let finished = ended(command);
             assert_failed(&finished, 5, &["identity.pem"]);
             assert!(
                 !finished.stderr.contains(&secret[..20]),
@@ -126,7 +115,7 @@ fn a_missing_identity_file_that_was_asked_for_is_not_an_empty_one() {
     let command = device
         .dnc()
         .args(["-l", "-a", "--identity", "/nonexistent/key.pem"]);
-    let finished = command.start().unwrap().finish(LIMIT).unwrap();
+    let finished = ended(command);
     assert!(
         matches!(finished.code(), Some(1 | 5)),
         "{:?}: {}",
@@ -142,21 +131,9 @@ fn an_identity_is_never_overwritten() {
         return;
     };
     let device = device(&lab);
-    let finished = device
-        .crtmgr()
-        .arg("init")
-        .start()
-        .unwrap()
-        .finish(LIMIT)
-        .unwrap();
+    let finished = ended(device.crtmgr().arg("init"));
     assert_ne!(finished.code(), Some(0));
-    let id = device
-        .crtmgr()
-        .arg("id")
-        .start()
-        .unwrap()
-        .finish(LIMIT)
-        .unwrap();
+    let id = ended(device.crtmgr().arg("id"));
     assert_eq!(id.text().trim(), device.id());
 }
 
@@ -175,7 +152,7 @@ fn openssl_reads_the_identity() {
         .host()
         .command("openssl")
         .args(["pkey", "-noout", "-text", "-in"]);
-    let finished = openssl.arg(key).start().unwrap().finish(LIMIT).unwrap();
+    let finished = ended(openssl.arg(key));
     assert_done(&finished);
     assert_words(&finished.text(), &["ed25519"]);
 }
@@ -190,10 +167,10 @@ fn the_first_use_makes_an_identity_and_says_so_in_one_line() {
         .dnc()
         .env("DHTNET_HOME", &fresh)
         .args(["-w", "1", device.id()]);
-    let finished = command.start().unwrap().finish(LIMIT).unwrap();
+    let finished = ended(command);
     assert_eq!(finished.code(), Some(3), "{}", finished.stderr);
     let id = device.crtmgr().env("DHTNET_HOME", &fresh).arg("id");
-    let id = id.start().unwrap().finish(LIMIT).unwrap();
+    let id = ended(id);
     let id = id.text().trim().to_owned();
     let named: Vec<_> = finished
         .stderr
@@ -221,13 +198,7 @@ fn wrong_usage_is_exit_2_with_nothing_on_standard_output() {
         &["-N", "-L", "1:2:3:4:5:6", &id],
     ];
     for words in wrong {
-        let finished = device
-            .dnc()
-            .args(words)
-            .start()
-            .unwrap()
-            .finish(LIMIT)
-            .unwrap();
+        let finished = ended(device.dnc().args(words));
         assert_eq!(finished.code(), Some(2), "{words:?}: {}", finished.stderr);
         assert_eq!(finished.text(), "", "{words:?}");
         assert!(!finished.stderr.trim().is_empty(), "{words:?}");

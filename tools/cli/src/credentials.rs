@@ -219,9 +219,7 @@ mod tests {
     impl Device {
         fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
-            let root = dir.path().as_os_str().to_owned();
-            let named = |name: &str| (name == "DHTNET_HOME").then(|| root.clone());
-            let home = Home::resolve(named, None).unwrap();
+            let home = Home::in_folder(dir.path());
             fs::create_dir(home.capabilities_folder()).unwrap();
             Self { dir, home }
         }

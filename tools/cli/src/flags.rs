@@ -8,11 +8,11 @@
 mod dht;
 mod relays;
 mod service;
+mod switch;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, Command};
 use dhtnet_identity::PeerArgument;
 
@@ -22,6 +22,7 @@ use crate::logging::{self, LogFormat};
 pub use dht::{BootstrapArgument, DhtFlags, HostPort, NetworkName, Seed};
 pub use relays::{PathArgument, RelayFlags, TurnArgument, TurnFlags};
 pub use service::ServiceName;
+pub use switch::Switch;
 
 /// How long connecting may take when nothing else is said.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -84,35 +85,11 @@ pub struct NetworkFlags {
     pub service: Option<ServiceName>,
 
     /// Neither announce this device on the local network nor look for peers there
-    #[arg(
-        long,
-        value_name = "BOOL",
-        env = "DHTNET_NO_MDNS",
-        global = true,
-        action = ArgAction::Set,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        default_value = "false",
-        hide_possible_values = true,
-        value_parser = BoolishValueParser::new()
-    )]
+    #[arg(long, env = "DHTNET_NO_MDNS", global = true, switch = "false")]
     pub no_mdns: bool,
 
     /// Do not ask the router to let others in while listening (PCP, NAT-PMP, UPnP)
-    #[arg(
-        long,
-        value_name = "BOOL",
-        env = "DHTNET_NO_PORTMAP",
-        global = true,
-        action = ArgAction::Set,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        default_value = "false",
-        hide_possible_values = true,
-        value_parser = BoolishValueParser::new()
-    )]
+    #[arg(long, env = "DHTNET_NO_PORTMAP", global = true, switch = "false")]
     pub no_portmap: bool,
 
     /// What reaches peers that cannot be reached directly.
@@ -146,19 +123,7 @@ pub struct PolicyFlags {
     pub allow_ca: Vec<PathBuf>,
 
     /// Let anyone connect that policy.toml does not ban
-    #[arg(
-        short = 'a',
-        long,
-        value_name = "BOOL",
-        env = "DHTNET_ANONYMOUS",
-        action = ArgAction::Set,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        default_value = "false",
-        hide_possible_values = true,
-        value_parser = BoolishValueParser::new()
-    )]
+    #[arg(short = 'a', long, env = "DHTNET_ANONYMOUS", switch = "false")]
     pub anonymous: bool,
 }
 
@@ -174,16 +139,9 @@ pub struct OutputFlags {
     #[arg(
         short = 'q',
         long,
-        value_name = "BOOL",
         env = "DHTNET_QUIET",
         global = true,
-        action = ArgAction::Set,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        default_value = "false",
-        hide_possible_values = true,
-        value_parser = BoolishValueParser::new()
+        switch = "false"
     )]
     pub quiet: bool,
 

@@ -144,6 +144,15 @@ fn make_private_directory(path: &Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
+impl Home {
+    /// What `DHTNET_HOME` makes of this folder.
+    pub(crate) fn in_folder(folder: &Path) -> Self {
+        let set = |name: &str| (name == "DHTNET_HOME").then(|| folder.as_os_str().to_owned());
+        Self::resolve(set, None).unwrap_or_else(|failure| panic!("{failure}"))
+    }
+}
+
+#[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use std::os::unix::fs::PermissionsExt;

@@ -155,8 +155,7 @@ mod tests {
         }
 
         fn home(&self) -> Home {
-            let path = self.dir.path().join("home").into_os_string();
-            Home::resolve(|name| (name == "DHTNET_HOME").then(|| path.clone()), None).unwrap()
+            Home::in_folder(&self.dir.path().join("home"))
         }
     }
 

@@ -210,15 +210,10 @@ mod tests {
         }
     }
 
-    fn home_in(dir: &tempfile::TempDir) -> Home {
-        let variable = |name: &str| (name == "DHTNET_HOME").then(|| dir.path().into());
-        Home::resolve(variable, None).unwrap()
-    }
-
     #[test]
     fn a_service_is_claimed_once_for_each_identity_and_comes_free_with_its_holder() {
         let dir = tempfile::tempdir().unwrap();
-        let home = home_in(&dir);
+        let home = Home::in_folder(dir.path());
         let [one, two] = [1, 2].map(|seed| DeviceKey::from_seed(&[seed; 32]).id());
         let [dsh, named_dsh] = [None, Some("b")].map(|name| named(DSH, name).unwrap());
         let path = lock_path(&home, &one, &dsh);
@@ -245,7 +240,7 @@ mod tests {
     #[tokio::test]
     async fn the_second_listener_waits_for_the_first_to_end() {
         let dir = tempfile::tempdir().unwrap();
-        let home = home_in(&dir);
+        let home = Home::in_folder(dir.path());
         let own = DeviceKey::from_seed(&[1; 32]).id();
         let flags = flags(&["--bootstrap", "none"]);
         let dsh = named(DSH, None).unwrap();
@@ -265,7 +260,7 @@ mod tests {
     #[tokio::test]
     async fn a_listener_that_is_announced_nowhere_shadows_nobody() {
         let dir = tempfile::tempdir().unwrap();
-        let home = home_in(&dir);
+        let home = Home::in_folder(dir.path());
         let own = DeviceKey::from_seed(&[1; 32]).id();
         let dsh = named(DSH, None).unwrap();
         let claims = async |words: &[&str]| {

@@ -4,10 +4,9 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::BoolishValueParser;
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use dhtnet::Service;
-use dhtnet_cli::flags::{DhtFlags, HomeFlags, HostPort, OutputFlags, TurnFlags};
+use dhtnet_cli::flags::{DhtFlags, HomeFlags, HostPort, OutputFlags, Switch, TurnFlags};
 use dhtnet_cli::pages::Pages;
 use dhtnet_identity::PeerArgument;
 
@@ -79,18 +78,11 @@ pub(crate) struct Flags {
     /// Only ask, never answer (BEP 43) [default: answer once reachable]
     #[arg(
         long,
-        value_name = "BOOL",
         env = "DHTNET_READ_ONLY",
         global = true,
         help_heading = "Network",
-        action = ArgAction::Set,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        default_value = "false",
-        hide_default_value = true,
-        hide_possible_values = true,
-        value_parser = BoolishValueParser::new()
+        switch = "false",
+        hide_default_value = true
     )]
     pub(crate) read_only: bool,
 

@@ -2,9 +2,8 @@
 
 use std::num::NonZeroU16;
 
-use clap::builder::BoolishValueParser;
-use clap::{ArgAction, Parser, Subcommand};
-use dhtnet_cli::flags::{HomeFlags, NetworkFlags, OutputFlags, PolicyFlags};
+use clap::{Parser, Subcommand};
+use dhtnet_cli::flags::{HomeFlags, NetworkFlags, OutputFlags, PolicyFlags, Switch};
 use dhtnet_cli::pages::Pages;
 use dhtnet_forward::flags::ForwardFlags;
 use dhtnet_identity::PeerArgument;
@@ -102,18 +101,7 @@ pub(crate) struct Flags {
 
     /// The end of stdin ends that direction only, and the peer's answer is still received; with
     /// false, the end of either direction ends both
-    #[arg(
-        long,
-        value_name = "BOOL",
-        env = "DHTNET_HALF_CLOSE",
-        action = ArgAction::Set,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        default_value = "true",
-        hide_possible_values = true,
-        value_parser = BoolishValueParser::new()
-    )]
+    #[arg(long, env = "DHTNET_HALF_CLOSE", switch = "true")]
     pub(crate) half_close: bool,
 
     /// The same as --half-close=false

@@ -38,7 +38,7 @@ use dhtnet_forward::forward;
 use dhtnet_forward::join::Ending;
 use dhtnet_forward::report::Report;
 use dhtnet_forward::stdio::AtEnd;
-use dhtnet_forward::{Names, Session, paths, probe};
+use dhtnet_forward::{Names, Opening, Session, paths, probe};
 use dhtnet_identity::Contacts;
 use dhtnet_identity::policy::{Grant, Policy, Subject};
 
@@ -122,21 +122,16 @@ async fn start(
         }
         false => (caller_policy(&plan, &contacts)?, None),
     };
-    let services = flags.network.services(plan.services());
-    let (own, place) = (key.id(), (home, plan.role()));
-    let claim = flags.network.claim(services.first(), &own, place);
-    let _claim = claim.await?;
-    let place = (home, plan.role(), services.as_slice());
-    let node = flags.network.open_node(key, policy, place);
-    let session = Arc::new(Session {
-        node: node.await?,
-        contacts,
-        talk: talk.clone(),
-        connect_limit: flags.network.connect_limit(),
-        report,
+    let opening = Opening {
+        network: &flags.network,
+        home,
+        role: plan.role(),
+        services: plan.services(),
         names: NAMES,
-        service: flags.network.service.clone(),
-    });
+        report,
+    };
+    let session = Session::start(opening, (key, policy), contacts, talk).await?;
+    let session = Arc::new(session);
     let watches = (
         live.map(|live| live.watch(&session.node, talk)),
         flags.network.follow_credentials(&session.node, home, talk),

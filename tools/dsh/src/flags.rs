@@ -2,9 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
-use dhtnet_cli::flags::{HomeFlags, NetworkFlags, OutputFlags, PolicyFlags};
+use dhtnet_cli::flags::{HomeFlags, NetworkFlags, OutputFlags, PolicyFlags, Switch};
 use dhtnet_cli::pages::Pages;
 use dhtnet_forward::flags::ForwardFlags;
 use dhtnet_identity::policy::Permission;
@@ -129,19 +128,7 @@ pub(crate) struct Flags {
     pub(crate) json: bool,
 
     /// With -S: come back by itself when the connection is lost
-    #[arg(
-        long,
-        value_name = "BOOL",
-        env = "DHTNET_RETRY",
-        action = ArgAction::Set,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        default_value = "true",
-        hide_possible_values = true,
-        value_parser = BoolishValueParser::new(),
-        help_heading = "Sessions"
-    )]
+    #[arg(long, env = "DHTNET_RETRY", switch = "true", help_heading = "Sessions")]
     pub(crate) retry: bool,
 
     /// With -S: show what is typed before the peer has echoed it; auto does on slow connections

@@ -43,7 +43,7 @@ use dhtnet_cli::own_identity::{load_contacts, resolve_peer};
 use dhtnet_cli::policy::{LivePolicy, Place};
 use dhtnet_cli::{ExitCode, Failure, Home, Io, Shutdown, Talk, services};
 use dhtnet_forward::report::Report;
-use dhtnet_forward::{Names, Session};
+use dhtnet_forward::{Names, Opening, Session};
 use dhtnet_identity::policy::{Grant, Permission, Policy, Subject};
 use dhtnet_identity::{Contacts, PeerArgument};
 use dhtnet_shell_wire::copy::COPY_CHANNEL;
@@ -156,21 +156,16 @@ async fn start(
         }
         plan => (client_policy(plan, &contacts)?, None),
     };
-    let services = flags.network.services(&[services::DSH]);
-    let (own, place) = (key.id(), (home, plan.role()));
-    let claim = flags.network.claim(services.first(), &own, place);
-    let _claim = claim.await?;
-    let place = (home, plan.role(), services.as_slice());
-    let node = flags.network.open_node(key, policy, place);
-    let session = Arc::new(Session {
-        node: node.await?,
-        contacts,
-        talk: talk.clone(),
-        connect_limit: flags.network.connect_limit(),
-        report: Report::default(),
+    let opening = Opening {
+        network: &flags.network,
+        home,
+        role: plan.role(),
+        services: &[services::DSH],
         names: NAMES,
-        service: flags.network.service.clone(),
-    });
+        report: Report::default(),
+    };
+    let session = Session::start(opening, (key, policy), contacts, talk).await?;
+    let session = Arc::new(session);
     let watches = (
         live.map(|live| live.watch(&session.node, talk)),
         flags.network.follow_credentials(&session.node, home, talk),

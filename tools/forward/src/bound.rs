@@ -1,6 +1,7 @@
 //! The far side of `-R`: places on this side where a peer may listen, as long as it holds the
 //! channel that asked for them.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -10,9 +11,10 @@ use bytes::Bytes;
 use dhtnet::{Channel, ChannelRequest, DeclineCode, DeclineReason, Incoming, RecvHalf, SendHalf};
 use dhtnet_cli::Peer;
 use dhtnet_cli::failure::one_line;
+use dhtnet_identity::DeviceId;
 use tokio::net::UdpSocket;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinError, JoinSet};
 
 use crate::carry::{self, MAX_CONNECTIONS, Over, Way};
 use crate::datagrams;
@@ -26,6 +28,10 @@ use crate::socket::Entry;
 /// the reverse forwards of some dozens of peers; each is a socket of this machine.
 pub(crate) const MAX_BINDS: usize = 256;
 
+/// Of these, those that one peer holds; its next is declined as busy. A quarter, so that no peer
+/// takes the place of all others, and more than anybody has typed `-R`.
+pub(crate) const MAX_BINDS_OF_ONE_PEER: usize = 64;
+
 /// The end of a decline's message for a place that is taken; it is on the wire.
 pub(crate) const IN_USE: &str = "the address is in use";
 
@@ -35,6 +41,8 @@ pub(crate) struct Bounds {
     ending: Ending,
     room: Arc<Semaphore>,
     held: JoinSet<()>,
+    /// Whose the tasks in `held` are.
+    holders: HashMap<task::Id, DeviceId>,
 }
 
 /// What listens, not yet in use.
@@ -50,6 +58,7 @@ impl Bounds {
             ending,
             room: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             held: JoinSet::new(),
+            holders: HashMap::new(),
         }
     }
 
@@ -57,9 +66,11 @@ impl Bounds {
     pub(crate) async fn open(&mut self, incoming: Incoming) {
         let peer = self.session.name(incoming.peer());
         let declined = |code, why: &str| DeclineReason::new(code, one_line(why));
-        if self.held.len() >= MAX_BINDS {
-            incoming.decline(declined(DeclineCode::Busy, "too many listeners"));
-            return;
+        while let Some(ended) = self.held.try_join_next_with_id() {
+            self.on_ended(&ended);
+        }
+        if let Err(why) = has_room(self.holders.values(), &incoming.peer()) {
+            return incoming.decline(declined(DeclineCode::Busy, why));
         }
         let bind = match asked_place(incoming.request()) {
             Ok(place) => Bind::of_target(&place),
@@ -110,16 +121,47 @@ impl Bounds {
             }
             Listening::Datagrams(socket) => Box::pin(datagrams::forward_all(socket, way.clone())),
         };
-        self.held
+        let holder = way.peer.address.id;
+        let held = self
+            .held
             .spawn(hold_until_given_up(taking, (send, recv), way));
+        self.holders.insert(held.id(), holder);
     }
 
     /// Waits until one was given up; for ever while there is none. Cancel-safe.
     pub(crate) async fn ended(&mut self) {
-        if self.held.join_next().await.is_none() {
-            std::future::pending::<()>().await;
+        match self.held.join_next_with_id().await {
+            Some(ended) => self.on_ended(&ended),
+            None => std::future::pending().await,
         }
     }
+
+    fn on_ended(&mut self, ended: &Result<(task::Id, ()), JoinError>) {
+        let id = match ended {
+            Ok((id, ())) => *id,
+            Err(error) => error.id(),
+        };
+        self.holders.remove(&id);
+    }
+}
+
+/// Whether a peer may have one place more, beside what is held by these.
+fn has_room<'a>(
+    holders: impl Iterator<Item = &'a DeviceId>,
+    peer: &DeviceId,
+) -> Result<(), &'static str> {
+    let (mut all, mut own) = (0, 0);
+    for holder in holders {
+        all += 1;
+        own += usize::from(holder == peer);
+    }
+    if own >= MAX_BINDS_OF_ONE_PEER {
+        return Err("too many listeners of this device");
+    }
+    if all >= MAX_BINDS {
+        return Err("too many listeners");
+    }
+    Ok(())
 }
 
 async fn listen(bind: &Bind) -> io::Result<Listening> {
@@ -145,4 +187,34 @@ async fn hold_until_given_up(
     way.session
         .talk
         .detail(format_args!("{peer} no longer listens on {asked}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use dhtnet_identity::DeviceKey;
+
+    use super::*;
+
+    fn id(seed: u8) -> DeviceId {
+        DeviceKey::from_seed(&[seed; 32]).id()
+    }
+
+    #[test]
+    fn the_last_place_of_a_peer_and_of_all_is_given_and_one_more_is_not() {
+        let peers: Vec<DeviceId> = (1..6).map(id).collect();
+        let mut holders = vec![peers[0]; MAX_BINDS_OF_ONE_PEER - 1];
+        assert_eq!(has_room(holders.iter(), &peers[0]), Ok(()));
+        holders.push(peers[0]);
+        let own = Err("too many listeners of this device");
+        assert_eq!(has_room(holders.iter(), &peers[0]), own);
+        assert_eq!(has_room(holders.iter(), &peers[1]), Ok(()), "another peer");
+        for peer in &peers[1..4] {
+            holders.extend([*peer; MAX_BINDS_OF_ONE_PEER]);
+        }
+        assert_eq!(holders.len(), MAX_BINDS);
+        let all = Err("too many listeners");
+        assert_eq!(has_room(holders.iter(), &peers[4]), all);
+        holders.pop();
+        assert_eq!(has_room(holders.iter(), &peers[4]), Ok(()));
+    }
 }

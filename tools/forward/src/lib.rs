@@ -31,4 +31,4 @@ pub mod stdio;
 pub mod stream;
 mod target;
 
-pub use session::{Names, Session};
+pub use session::{Names, Opening, Session};

@@ -4,13 +4,15 @@ use std::time::{Duration, Instant};
 
 use dhtnet::{ChannelError, ChannelRequest, ConnectOptions, ConnectionReport, EndReason, Node};
 use dhtnet_cli::failure::chain;
-use dhtnet_cli::flags::ServiceName;
-use dhtnet_cli::node::{channel_failure, connect_failure};
+use dhtnet_cli::flags::{NetworkFlags, ServiceName};
+use dhtnet_cli::node::{Role, channel_failure, connect_failure};
 use dhtnet_cli::own_identity::resolve_peer;
-use dhtnet_cli::{Failure, Peer, Talk};
+use dhtnet_cli::services::Claim;
+use dhtnet_cli::{Failure, Home, Peer, Talk};
 use dhtnet_identity::peer_address::MAX_HINTS;
+use dhtnet_identity::policy::Policy;
 use dhtnet_identity::target::Target;
-use dhtnet_identity::{Contacts, DeviceId, PeerAddress, PeerArgument};
+use dhtnet_identity::{Contacts, DeviceId, DeviceKey, PeerAddress, PeerArgument};
 
 use crate::give_up::GiveUp;
 use crate::join::JoinError;
@@ -35,6 +37,23 @@ pub struct Names {
     pub probe: &'static str,
 }
 
+/// What a tool opens its session with, beside the key and the policy.
+#[derive(Debug)]
+pub struct Opening<'a> {
+    /// How the network is used.
+    pub network: &'a NetworkFlags,
+    /// Where the device keeps things.
+    pub home: &'a Home,
+    /// What the node is for.
+    pub role: Role,
+    /// What it is found as if it listens (the first), and what it looks for if it calls.
+    pub services: &'a [&'a str],
+    /// What the tool's channels are called.
+    pub names: Names,
+    /// Events of `--json`.
+    pub report: Report,
+}
+
 /// A node with the user's contacts and the way to tell the user something.
 pub struct Session {
     /// This device on the network.
@@ -51,9 +70,39 @@ pub struct Session {
     pub names: Names,
     /// What `--service` named: peers have to name it too.
     pub service: Option<ServiceName>,
+    /// Nothing else listens as this meanwhile.
+    _claim: Claim,
 }
 
 impl Session {
+    /// Opens the node, as the only one that listens as this service with this identity.
+    ///
+    /// # Errors
+    /// Those of [`NetworkFlags::claim`] and [`NetworkFlags::open_node`].
+    pub async fn start(
+        opening: Opening<'_>,
+        (key, policy): (DeviceKey, Policy),
+        contacts: Contacts,
+        talk: &Talk,
+    ) -> Result<Self, Failure> {
+        let Opening { network, home, .. } = opening;
+        let services = network.services(opening.services);
+        let own = key.id();
+        let claim = network.claim(services.first(), &own, (home, opening.role));
+        let claim = claim.await?;
+        let place = (home, opening.role, services.as_slice());
+        Ok(Self {
+            node: network.open_node(key, policy, place).await?,
+            contacts,
+            talk: talk.clone(),
+            connect_limit: network.connect_limit(),
+            report: opening.report,
+            names: opening.names,
+            service: network.service.clone(),
+            _claim: claim,
+        })
+    }
+
     /// The peer that the user named.
     pub fn resolve(&self, argument: &PeerArgument) -> Result<Peer, Failure> {
         resolve_peer(&self.contacts, argument)

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use dhtnet::Channel;
 use dhtnet_cli::Failure;
-use rustix::fs::Mode;
-use rustix::process::umask;
+use rustix::fs::{Mode, fchmod};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixSocket, UnixStream};
 use tokio::time::timeout;
 
 use crate::forward_spec::Bind;
@@ -19,6 +18,9 @@ use crate::stream::{StreamSink, StreamSource};
 
 /// How long a socket that was there before may take to show that it is alive.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
+
+/// Connections that may wait to be taken; the system's own bound is below it or the same.
+const BACKLOG: u32 = 1024;
 
 /// A connected stream socket.
 pub(crate) enum Socket {
@@ -93,7 +95,7 @@ impl Entry {
     pub(crate) fn bind(&self) -> io::Result<Bind> {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(Bind::Tcp),
-            Self::Unix(entry) => Ok(Bind::Unix(entry.path.clone())),
+            Self::Unix(entry) => Ok(Bind::Unix(entry.file.path.clone())),
         }
     }
 
@@ -108,32 +110,46 @@ impl Entry {
 
 /// A Unix socket that this process made, for its own user alone.
 pub(crate) struct UnixEntry {
+    /// Goes first, so that nobody connects to what is about to end.
+    file: SocketFile,
     listener: UnixListener,
-    path: PathBuf,
-    /// Device and inode of the file, so that a file that took its place is left alone.
-    file: (u64, u64),
 }
 
 impl UnixEntry {
     async fn open(path: &Path) -> io::Result<Self> {
         remove_dead_socket(path).await?;
-        let before = umask(Mode::from_bits_truncate(0o177));
-        let listener = UnixListener::bind(path);
-        umask(before);
-        let listener = listener?;
+        let socket = UnixSocket::new_stream()?;
+        // The file gets the mode of the socket that is bound (Linux, unix_bind), so it is private
+        // from its first moment, and the umask, which is that of all threads, stays.
+        fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+        socket.bind(path)?;
+        let file = SocketFile::of(path)?;
+        let listener = socket.listen(BACKLOG)?;
+        Ok(Self { file, listener })
+    }
+}
+
+/// The file of a socket, which is removed with this value.
+struct SocketFile {
+    path: PathBuf,
+    /// Device and inode, so that a file that took its place is left alone.
+    number: (u64, u64),
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> io::Result<Self> {
         let file = std::fs::symlink_metadata(path)?;
         Ok(Self {
-            listener,
             path: path.to_owned(),
-            file: (file.dev(), file.ino()),
+            number: (file.dev(), file.ino()),
         })
     }
 }
 
-impl Drop for UnixEntry {
+impl Drop for SocketFile {
     fn drop(&mut self) {
         let is_ours = std::fs::symlink_metadata(&self.path)
-            .is_ok_and(|file| (file.dev(), file.ino()) == self.file);
+            .is_ok_and(|file| (file.dev(), file.ino()) == self.number);
         if is_ours {
             let _ = std::fs::remove_file(&self.path);
         }
@@ -214,5 +230,32 @@ mod tests {
         std::fs::rename(&other, &path).unwrap();
         drop(entry);
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+    }
+
+    #[tokio::test]
+    async fn opening_a_socket_does_not_touch_the_modes_of_files_that_others_make() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ended, end) = std::sync::mpsc::channel::<()>();
+        let folder = dir.path().to_owned();
+        let others = std::thread::spawn(move || {
+            let mut modes = std::collections::BTreeSet::new();
+            loop {
+                let ends = end.try_recv() != Err(std::sync::mpsc::TryRecvError::Empty);
+                let path = folder.join("other");
+                drop(std::fs::File::create(&path).unwrap());
+                modes.insert(std::fs::metadata(&path).unwrap().permissions().mode());
+                std::fs::remove_file(&path).unwrap();
+                if ends {
+                    return modes;
+                }
+            }
+        });
+        let bind = Bind::Unix(dir.path().join("s"));
+        for _ in 0..2000 {
+            drop(Entry::open(&bind).await.unwrap());
+        }
+        drop(ended);
+        let modes = others.join().unwrap();
+        assert_eq!(modes.len(), 1, "{modes:?}");
     }
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use toml::{Table, Value};
 
 use super::layering::{dependencies, manifests, package_name};
+use super::lock::packages;
 use super::{Finding, Tree};
 
 const BOOK: &str = "docs/design/dependencies.md";
@@ -76,15 +77,7 @@ fn check_fuzz_lock(tree: &Tree) -> Vec<Finding> {
 
 fn locked_versions(lock: &str) -> BTreeMap<String, BTreeSet<String>> {
     let mut locked: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let Ok(lock) = lock.parse::<Table>() else {
-        return locked;
-    };
-    for package in lock
-        .get("package")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-    {
+    for package in packages(lock) {
         let text = |key| package.get(key).and_then(Value::as_str).map(str::to_owned);
         if let (Some(name), Some(version)) = (text("name"), text("version")) {
             locked.entry(name).or_default().insert(version);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use toml::{Table, Value};
 
+use super::lock::packages;
 use super::{Finding, Tree};
 
 /// One crate of ours: its package, the crates of ours it may use, and whether it is a protocol
@@ -279,15 +280,7 @@ pub(super) fn dependencies(manifest: &Table) -> Vec<Dependency<'_>> {
 /// find too much.
 fn locked_dependencies(lock: &str) -> BTreeMap<String, BTreeSet<String>> {
     let mut locked: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let Ok(lock) = lock.parse::<Table>() else {
-        return locked;
-    };
-    for package in lock
-        .get("package")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-    {
+    for package in packages(lock) {
         let Some(name) = package.get("name").and_then(Value::as_str) else {
             continue;
         };

@@ -39,6 +39,22 @@ pub struct Message<'a> {
     pub external: Option<SocketAddr>,
 }
 
+impl<'a> Message<'a> {
+    /// A message that says nothing else: of the public network, as plain Mainline nodes send it.
+    #[must_use]
+    pub const fn new(transaction: &'a [u8], body: Body<'a>) -> Self {
+        Self {
+            transaction,
+            body,
+            version: None,
+            network: None,
+            extension: None,
+            read_only: false,
+            external: None,
+        }
+    }
+}
+
 /// A query, its answer, or the refusal of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Body<'a> {

@@ -98,20 +98,13 @@ impl Publication {
         let (task, _) = self.task();
         let mut out = Vec::new();
         if let Some(method) = task.store(b"") {
-            let message = Message {
-                transaction: b"p",
-                body: Body::Query(Query {
-                    sender: Id::default(),
-                    want: Want::default(),
-                    method,
-                    padding: 0,
-                }),
-                version: None,
-                network: None,
-                extension: None,
-                read_only: false,
-                external: None,
+            let query = Query {
+                sender: Id::default(),
+                want: Want::default(),
+                method,
+                padding: 0,
             };
+            let message = Message::new(b"p", Body::Query(query));
             message.encode(&mut out);
         }
         if let Self::Permanent(_, _, life) = self {

@@ -14,6 +14,8 @@ use crate::secure_id::{is_secure, secure_id};
 
 mod bursts;
 mod properties;
+mod subnets;
+mod upkeep;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -330,124 +332,6 @@ fn only_the_address_itself_can_say_that_it_has_another_id() {
 }
 
 #[test]
-fn a_bucket_takes_one_node_of_a_subnet() {
-    let now = Instant::now();
-    let mut table = filled(now, 1);
-    let mut neighbour = far(50);
-    neighbour.address = "80.0.0.200:1".parse().unwrap();
-    assert_eq!(
-        table.observe(now, neighbour, PLAIN, ANSWERED),
-        Insertion::Refused
-    );
-    neighbour.address = "80.0.99.200:1".parse().unwrap();
-    assert_eq!(
-        table.observe(now, neighbour, PLAIN, ANSWERED),
-        Insertion::Added
-    );
-}
-
-/// A table with many buckets, each with one free place.
-fn spacious(now: Instant) -> RoutingTable {
-    let mut table = table(now);
-    let mut rng = rng();
-    for n in 0..200 {
-        let id = Id::default().random_at(n as usize / 10, &mut rng);
-        table.observe(now, Contact::new(id, address(n)), PLAIN, ANSWERED);
-    }
-    for n in (0..200).step_by(10) {
-        // Those that wait first, or they would take the place.
-        [8, 9, 0]
-            .iter()
-            .for_each(|at| table.remove(&address(n + at)));
-    }
-    table
-}
-
-/// A node at this depth of a table around 0, always in the same subnet.
-fn neighbour(depth: u8) -> Contact {
-    let id = Id::default().random_at(usize::from(depth), &mut rng());
-    Contact::new(id, SocketAddr::from(([203, 0, 113, depth], 6881)))
-}
-
-#[test]
-fn a_subnet_has_few_nodes_in_the_whole_table() {
-    let now = Instant::now();
-    let mut table = spacious(now);
-    for depth in 0..MAX_PER_SUBNET as u8 {
-        let insertion = table.observe(now, neighbour(depth), PLAIN, ANSWERED);
-        assert_eq!(insertion, Insertion::Added);
-    }
-    for depth in MAX_PER_SUBNET as u8..16 {
-        let insertion = table.observe(now, neighbour(depth), PLAIN, ANSWERED);
-        assert_eq!(insertion, Insertion::Refused);
-    }
-}
-
-#[test]
-fn invented_nodes_do_not_shut_a_subnet_out() {
-    let now = Instant::now();
-    let mut table = spacious(now);
-    for depth in 0..MAX_PER_SUBNET as u8 {
-        let insertion = table.observe(now, neighbour(depth), PLAIN, Seen::Told);
-        assert_eq!(insertion, Insertion::Added);
-    }
-    let told = table.observe(now, neighbour(10), PLAIN, Seen::Told);
-    assert_eq!(told, Insertion::Refused);
-    let before = table.len();
-    let answered = table.observe(now, neighbour(10), PLAIN, ANSWERED);
-    assert_eq!(answered, Insertion::Added);
-    assert_eq!(
-        table.len(),
-        before,
-        "one of those that never answered is gone"
-    );
-}
-
-#[test]
-fn a_node_waits_on_while_its_subnet_has_a_place() {
-    let now = Instant::now();
-    let later = now + Duration::from_secs(1);
-    let mut table = filled(now, 8);
-    let mut waits = far(90);
-    waits.address = far_secure(200).address;
-    waits.address.set_port(1);
-    assert_eq!(
-        table.observe(later, waits, PLAIN, ANSWERED),
-        Insertion::Cached
-    );
-    // Pushes out a good node, which waits from now on, heard of for longer.
-    assert_eq!(
-        table.observe(later, far_secure(200), PLAIN, ANSWERED),
-        Insertion::Added
-    );
-    let placed: Vec<_> = (0..8)
-        .filter(|&n| table.contains(&far(n).address))
-        .collect();
-    let pushed_out = (0..8).find(|n| !placed.contains(n)).unwrap();
-    table.on_failure(later, &far(placed[0]));
-    table.on_failure(later, &far(placed[0]));
-    assert!(!table.contains(&waits.address));
-    assert!(table.contains(&far(pushed_out).address));
-    table.remove(&far_secure(200).address);
-    assert!(table.contains(&waits.address));
-}
-
-#[test]
-fn in_a_local_network_every_node_counts() {
-    let now = Instant::now();
-    let mut table = table(now);
-    for n in 0..8 {
-        let mut contact = far(n);
-        contact.address = SocketAddr::from(([192, 168, 1, 10 + n as u8], 6881));
-        assert_eq!(
-            table.observe(now, contact, PLAIN, ANSWERED),
-            Insertion::Added
-        );
-    }
-    assert_eq!(table.len(), 8);
-}
-
-#[test]
 fn nodes_with_the_extension_win_four_places_and_no_more() {
     let now = Instant::now();
     let mut table = filled(now, 8);
@@ -541,32 +425,6 @@ fn the_own_id_and_what_cannot_be_sent_to_are_refused() {
 }
 
 #[test]
-fn an_ipv6_table_holds_one_node_of_a_64_in_a_bucket() {
-    let now = Instant::now();
-    let mut table = RoutingTable::new(Id::default(), Family::V6, now);
-    let contact = |text: &str, n| Contact::new(far(n).id, text.parse().unwrap());
-    let first = contact("[2001:db8::1]:1", 1);
-    assert_eq!(table.observe(now, first, PLAIN, ANSWERED), Insertion::Added);
-    let neighbour = contact("[2001:db8::2]:1", 2);
-    assert_eq!(
-        table.observe(now, neighbour, PLAIN, ANSWERED),
-        Insertion::Refused
-    );
-    let other = contact("[2001:db8:0:1::1]:1", 3);
-    assert_eq!(table.observe(now, other, PLAIN, ANSWERED), Insertion::Added);
-    assert_eq!(
-        table.observe(now, far(4), PLAIN, ANSWERED),
-        Insertion::Refused
-    );
-    assert_eq!(told(&table, now, &first.id), [first, other]);
-    let scoped = contact("[fe80::1]:1", 5);
-    assert_eq!(
-        table.observe(now, scoped, PLAIN, ANSWERED),
-        Insertion::Refused
-    );
-}
-
-#[test]
 fn an_answer_does_not_tell_the_asker_of_itself() {
     let now = Instant::now();
     let table = filled(now, 3);
@@ -605,96 +463,6 @@ fn the_round_trip_is_smoothed() {
     assert!(table.round_trip(&far(2)).unwrap() > Duration::from_secs(6));
     table.observe(now, far(3), PLAIN, answered(0));
     assert!(table.round_trip(&far(3)).unwrap() > Duration::ZERO);
-}
-
-#[test]
-fn a_quiet_bucket_is_refreshed_after_15_minutes_and_one_at_a_time() {
-    let start = Instant::now();
-    let mut table = filled(start, 3);
-    let mut rng = rng();
-    assert!(table.refresh_due(start, &mut rng).is_some());
-    let early = start + 15 * MINUTE - Duration::from_secs(1);
-    assert_eq!(table.refresh_due(early, &mut rng), None);
-    table.observe(early, far(1), PLAIN, ANSWERED);
-    let now = start + 15 * MINUTE;
-    let target = table.refresh_due(now, &mut rng).unwrap();
-    assert!(
-        target.common_prefix(&table.own_id()) >= 1,
-        "the far bucket was touched"
-    );
-    assert_eq!(table.refresh_due(now, &mut rng), None);
-    assert!(table.next_due(now) > now || table.questionable(now).is_some());
-    let far_due = early + 15 * MINUTE;
-    let targets = std::iter::from_fn(|| table.refresh_due(far_due, &mut rng));
-    assert!(targets.count() <= 1);
-}
-
-#[test]
-fn a_bucket_with_room_is_looked_into_once_and_a_full_one_is_not() {
-    let start = Instant::now();
-    let mut rng = rng();
-    assert_eq!(filled(start, 8).refresh_due(start, &mut rng), None);
-    let mut table = filled(start, 7);
-    assert!(table.next_due(start) <= start);
-    let target = table.refresh_due(start, &mut rng).unwrap();
-    assert_eq!(target.common_prefix(&table.own_id()), 0);
-    let mut now = start;
-    while now < start + 14 * MINUTE {
-        assert_eq!(table.refresh_due(now, &mut rng), None);
-        now += MINUTE;
-    }
-}
-
-#[test]
-fn a_neighbour_that_asks_is_pinged_and_gets_a_place_by_answering() {
-    let now = Instant::now();
-    let mut table = table(now);
-    for n in 0..8 {
-        table.observe(now, far(n), PLAIN, ANSWERED);
-    }
-    let near = Contact::new(Id::from_bytes([1; 20]), address(90));
-    let insertion = table.observe(now, near, PLAIN, Seen::Queried);
-    assert_eq!(insertion, Insertion::Challenge(near));
-    let insertion = table.observe(now, near, PLAIN, Seen::Queried);
-    assert_eq!(insertion, Insertion::Known, "it is asked once");
-    assert_eq!(table.observe(now, near, PLAIN, ANSWERED), Insertion::Added);
-    assert!(table.contains(&near.address));
-    assert_eq!(table.len(), 9);
-}
-
-#[test]
-fn nodes_in_doubt_are_pinged_longest_unheard_first_and_paced() {
-    let start = Instant::now();
-    let mut table = filled(start, 8);
-    let later = start + MINUTE;
-    table.observe(later, far(3), PLAIN, ANSWERED);
-    assert_eq!(table.questionable(later), None);
-    let mut now = start + 16 * MINUTE - Duration::from_secs(30);
-    let mut asked = Vec::new();
-    while now < start + 16 * MINUTE + Duration::from_secs(30) {
-        if let Some(contact) = table.questionable(now) {
-            assert_eq!(table.questionable(now), None, "one in a moment");
-            table.observe(now, contact, PLAIN, ANSWERED);
-            asked.push(contact);
-        }
-        now += Duration::from_millis(500);
-    }
-    assert_eq!(asked.len(), table.len());
-    assert_eq!(asked.last(), Some(&far(3)));
-}
-
-#[test]
-fn a_node_that_failed_once_is_asked_again_soon() {
-    let start = Instant::now();
-    let mut table = filled(start, 2);
-    assert!(table.refresh_due(start, &mut rng()).is_some());
-    let now = start + MINUTE;
-    assert_eq!(table.refresh_due(now, &mut rng()), None);
-    table.on_failure(now, &far(1));
-    assert_eq!(table.questionable(now), None);
-    let due = table.next_due(now);
-    assert!(due > now && due <= now + MINUTE);
-    assert_eq!(table.questionable(due), Some(far(1)));
 }
 
 #[test]

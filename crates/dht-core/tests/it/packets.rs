@@ -18,20 +18,13 @@ pub(crate) fn query_with<'a>(
     method: Method<'a>,
     change: impl FnOnce(&mut Message<'a>),
 ) -> Vec<u8> {
-    let mut message = Message {
-        transaction: b"aa",
-        body: Body::Query(Query {
-            sender,
-            want: Want::default(),
-            method,
-            padding: 0,
-        }),
-        version: None,
-        network: None,
-        extension: None,
-        read_only: false,
-        external: None,
+    let query = Query {
+        sender,
+        want: Want::default(),
+        method,
+        padding: 0,
     };
+    let mut message = Message::new(b"aa", Body::Query(query));
     change(&mut message);
     encode(&message)
 }
@@ -47,15 +40,7 @@ pub(crate) fn answer_with<'a>(
     response: Response<'a>,
     change: impl FnOnce(&mut Message<'a>),
 ) -> Vec<u8> {
-    let mut message = Message {
-        transaction,
-        body: Body::Response(response),
-        version: None,
-        network: None,
-        extension: None,
-        read_only: false,
-        external: None,
-    };
+    let mut message = Message::new(transaction, Body::Response(response));
     change(&mut message);
     encode(&message)
 }

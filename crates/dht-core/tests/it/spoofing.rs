@@ -123,18 +123,11 @@ fn answers(transaction: &[u8]) -> Vec<Vec<u8>> {
             })
         })
         .collect();
-    datagrams.push(encode(&Message {
-        transaction,
-        body: Body::Error(ErrorReply {
-            code: 301,
-            text: b"no",
-        }),
-        version: None,
-        network: None,
-        extension: None,
-        read_only: false,
-        external: None,
-    }));
+    let refusal = ErrorReply {
+        code: 301,
+        text: b"no",
+    };
+    datagrams.push(encode(&Message::new(transaction, Body::Error(refusal))));
     datagrams
 }
 

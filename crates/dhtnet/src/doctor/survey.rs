@@ -357,19 +357,17 @@ pub(crate) fn query(
         Method::Ping => Want::default(),
         _ => Want { v4: true, v6: true },
     };
+    let query = Query {
+        sender,
+        want,
+        method,
+        padding,
+    };
+    let transaction = transaction.to_be_bytes();
     let message = Message {
-        transaction: &transaction.to_be_bytes(),
-        body: Body::Query(Query {
-            sender,
-            want,
-            method,
-            padding,
-        }),
-        version: None,
         network,
-        extension: None,
         read_only: true,
-        external: None,
+        ..Message::new(&transaction, Body::Query(query))
     };
     let mut encoded = Vec::new();
     message.encode(&mut encoded);

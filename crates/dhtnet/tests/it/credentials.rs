@@ -193,24 +193,30 @@ async fn a_peer_that_has_nothing_to_show_is_cut_when_the_policy_wants_credential
     }
 }
 
+/// Lets the client do these.
+fn may(names: &[&str]) -> PolicyBuilder {
+    names.iter().fold(Policy::builder(), |policy, name| {
+        policy.grant(Subject::Peer(key(1).id()), Grant::action(*name))
+    })
+}
+
 #[tokio::test]
 async fn a_channel_ends_with_what_it_requires_also_when_nobody_reads_or_writes() {
     let client = node(1, Policy::deny_all()).await;
-    let may = |names: &[&str]| {
-        names.iter().fold(Policy::builder(), |policy, name| {
-            policy.grant(Subject::Peer(key(1).id()), Grant::action(*name))
-        })
-    };
-    let server = node(2, may(&["test", "more"]).build()).await;
+    let server = node(2, may(&["test", "more", "other"]).build()).await;
     let mut listener = server.listen("test").unwrap();
     let address = address(&server);
     let options = dhtnet::ConnectOptions::default().early(true);
     let asked = within(client.connect_with(&address, request(), options));
     let (ours, incoming) = tokio::join!(asked, async { within(listener.accept()).await.unwrap() });
+    // What was only asked about is not required.
+    assert!(incoming.would_allow(&Action::new("other")));
+    assert!(!incoming.would_allow(&Action::new("most")));
     assert!(incoming.require(&Action::new("more")).is_allowed());
     assert!(!incoming.require(&Action::new("most")).is_allowed());
     let (send, _recv) = incoming.accept().split();
     let lost = send.lost();
+    server.set_policy(may(&["test", "more"]).build());
     let another = tokio::time::timeout(Duration::from_millis(300), send.lost()).await;
     another.unwrap_err();
     server.set_policy(may(&["test"]).build());
@@ -321,11 +327,6 @@ async fn a_revoked_certificate_ends_the_connection() {
 #[tokio::test]
 async fn a_channel_that_is_no_longer_allowed_ends_alone() {
     let client = node(1, Policy::deny_all()).await;
-    let may = |names: &[&str]| {
-        names.iter().fold(Policy::builder(), |policy, name| {
-            policy.grant(Subject::Peer(key(1).id()), Grant::action(*name))
-        })
-    };
     let server = node(2, may(&["test", "other"]).build()).await;
     let mut listener = server.listen("other").unwrap();
     let (ours, theirs) = connected(&client, &server).await;

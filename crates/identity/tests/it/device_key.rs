@@ -166,6 +166,14 @@ fn a_key_cut_at_any_length_is_refused() {
     }
 }
 
+/// What `openssl pkey -pubout -outform DER` writes ends with the key.
+fn assert_is_public_key(output: &std::process::Output) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let key_at = output.stdout.len() - 32;
+    assert_eq!(output.stdout[key_at..], *key(7).id().as_bytes());
+}
+
 #[test]
 fn openssl_reads_our_keys_and_we_read_those_of_openssl() {
     let dir = tempfile::tempdir().unwrap();
@@ -182,15 +190,7 @@ fn openssl_reads_our_keys_and_we_read_those_of_openssl() {
         );
         return;
     };
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert_eq!(
-        output.stdout[output.stdout.len() - 32..],
-        *key(7).id().as_bytes()
-    );
+    assert_is_public_key(&output);
 
     let made = openssl(
         dir.path(),
@@ -287,15 +287,7 @@ fn openssl_and_we_open_each_others_protected_keys() {
         );
         return;
     };
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert_eq!(
-        output.stdout[output.stdout.len() - 32..],
-        *key(7).id().as_bytes()
-    );
+    assert_is_public_key(&output);
     std::fs::write(path("plain.pem"), key(7).to_pkcs8_pem().as_bytes()).unwrap();
     for (options, wanted) in [
         ("-v2 aes-256-cbc", Ok(())),

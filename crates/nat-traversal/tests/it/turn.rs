@@ -1,5 +1,6 @@
 //! The client of relays, against our own relay on a virtual clock.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use dhtnet_nat_traversal::relay::Limits;
@@ -173,6 +174,23 @@ const PEER_IP: &str = "192.0.2.77";
 /// Round trips of the question, of the one with the new nonce, and a little.
 const ASKED_TWICE: Duration = Duration::from_millis(150);
 
+impl World {
+    /// The allocation of a client that begins again.
+    fn allocated_anew(&mut self, client: usize) -> SocketAddr {
+        self.restart_client(1, client);
+        self.allocated(client)
+    }
+
+    /// A payload of the client reaches the peer from this relayed address.
+    fn sends_through(&mut self, client: usize, relayed: SocketAddr) {
+        self.permit(client, PEER_IP);
+        self.send(client, PEER, b"again");
+        self.run(Duration::from_secs(1));
+        let expected = (relayed, address(PEER), b"again".to_vec());
+        assert_eq!(self.at_peers.pop(), Some(expected));
+    }
+}
+
 #[test]
 fn a_server_that_was_restarted_is_noticed_when_sent_to_and_when_idle() {
     for (sending, limit) in [
@@ -194,15 +212,8 @@ fn a_server_that_was_restarted_is_noticed_when_sent_to_and_when_idle() {
         let noticed = world.begin + at - restarted;
         assert!(noticed <= limit, "{noticed:?}");
         // There is another one for who asks.
-        let relayed = {
-            world.restart_client(1, client);
-            world.allocated(client)
-        };
-        world.permit(client, PEER_IP);
-        world.send(client, PEER, b"again");
-        world.run(Duration::from_secs(1));
-        let expected = (relayed, address(PEER), b"again".to_vec());
-        assert_eq!(world.at_peers.pop(), Some(expected));
+        let relayed = world.allocated_anew(client);
+        world.sends_through(client, relayed);
     }
 }
 
@@ -245,15 +256,10 @@ fn the_server_is_asked_once_a_second_at_most_and_every_fifteen_when_idle() {
 fn what_a_killed_process_left_at_the_server_is_deleted_for_another_one() {
     let mut world = world();
     let (client, _) = world.ready(1, PEER_IP);
-    world.restart_client(1, client);
-    let relayed = world.allocated(client);
+    let relayed = world.allocated_anew(client);
     assert_eq!(world.sockets.iter().collect::<Vec<_>>(), [&relayed]);
     assert_eq!(world.events(client), [Event::Allocated { relayed }]);
-    world.permit(client, PEER_IP);
-    world.send(client, PEER, b"again");
-    world.run(Duration::from_secs(1));
-    let expected = (relayed, address(PEER), b"again".to_vec());
-    assert_eq!(world.at_peers.pop(), Some(expected));
+    world.sends_through(client, relayed);
 }
 
 #[test]

@@ -49,6 +49,17 @@ fn begin(initiator: &Arc<Device>, responder: &Device) -> Handshake {
     .unwrap()
 }
 
+/// What is below [`begin`], for messages that it would not write.
+fn begin_noise(initiator: &Device, responder: &Device) -> NoiseHandshake {
+    NoiseHandshake::initiator(
+        &initiator.keys,
+        &responder.id,
+        responder.keys.public(),
+        &initiator.random,
+    )
+    .unwrap()
+}
+
 #[test]
 fn an_initiator_that_claims_another_id_is_refused() {
     for claimed in [honest(3).id, honest(2).id] {
@@ -83,13 +94,7 @@ fn a_device_does_not_answer_to_the_id_with_the_other_sign() {
 #[test]
 fn an_initiator_id_that_is_no_key_is_refused() {
     let (initiator, responder) = (honest(1), honest(2));
-    let mut noise = NoiseHandshake::initiator(
-        &initiator.keys,
-        &responder.id,
-        responder.keys.public(),
-        &initiator.random,
-    )
-    .unwrap();
+    let mut noise = begin_noise(&initiator, &responder);
     let payload = Message1 {
         aeads: &[1],
         // y = 2 is on no curve.
@@ -135,13 +140,7 @@ fn a_responder_that_takes_an_aead_nobody_offered_is_refused() {
 #[test]
 fn a_payload_that_does_not_decode_is_malformed() {
     let (initiator, responder) = (honest(1), honest(2));
-    let mut noise = NoiseHandshake::initiator(
-        &initiator.keys,
-        &responder.id,
-        responder.keys.public(),
-        &initiator.random,
-    )
-    .unwrap();
+    let mut noise = begin_noise(&initiator, &responder);
     let message = framed(noise.write(&[]).unwrap());
     let mut handshake = Handshake::responder(&responder, vec![]);
     assert_eq!(handshake.read(&message), Err(HandshakeError::Malformed));

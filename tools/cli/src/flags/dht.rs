@@ -318,8 +318,7 @@ mod tests {
     #[test]
     fn each_network_remembers_its_nodes_in_a_file_of_its_own() {
         let dir = tempfile::tempdir().unwrap();
-        let home = dir.path().as_os_str();
-        let home = Home::resolve(|_| Some(home.to_owned()), None).unwrap();
+        let home = Home::in_folder(dir.path());
         let file = |words: &[&str]| {
             let flags = Tool::try_parse_from(words).unwrap().dht;
             flags.state_file(&home).unwrap().path().to_owned()

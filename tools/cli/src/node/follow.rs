@@ -124,9 +124,7 @@ mod tests {
     #[tokio::test]
     async fn a_certificate_whose_end_comes_near_meanwhile_is_told_once_a_day() {
         let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().as_os_str().to_owned();
-        let named = |name: &str| (name == "DHTNET_HOME").then(|| root.clone());
-        let home = Home::resolve(named, None).unwrap();
+        let home = Home::in_folder(dir.path());
         let (key, rng) = (
             DeviceKey::from_seed(&[1; 32]),
             &mut ChaCha20Rng::from_seed([8; 32]),
@@ -168,9 +166,7 @@ mod tests {
     #[tokio::test]
     async fn a_capability_that_comes_is_shown_and_a_broken_one_is_told_once() {
         let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().as_os_str().to_owned();
-        let named = |name: &str| (name == "DHTNET_HOME").then(|| root.clone());
-        let home = Home::resolve(named, None).unwrap();
+        let home = Home::in_folder(dir.path());
         let key = DeviceKey::from_seed(&[1; 32]);
         let node = Node::builder(key.clone())
             .bind("127.0.0.1:0".parse().unwrap())

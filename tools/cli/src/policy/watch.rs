@@ -38,17 +38,7 @@ impl Drop for PolicyWatch {
 
 impl PolicyWatch {
     pub(super) fn start(live: LivePolicy, node: Node, talk: Talk) -> Self {
-        let seen = look_at(live.files());
-        let watching = Watching {
-            live,
-            node,
-            talk,
-            stood: seen.clone(),
-            seen,
-            trouble: None,
-            looks: 0,
-        };
-        Self(tokio::spawn(watching.run()))
+        Self(tokio::spawn(Watching::new(live, node, talk).run()))
     }
 }
 
@@ -83,6 +73,19 @@ struct Watching {
 }
 
 impl Watching {
+    fn new(live: LivePolicy, node: Node, talk: Talk) -> Self {
+        let seen = look_at(live.files());
+        Self {
+            live,
+            node,
+            talk,
+            stood: seen.clone(),
+            seen,
+            trouble: None,
+            looks: 0,
+        }
+    }
+
     async fn run(mut self) {
         let terminal = Terminal::at_start();
         let mut hangup = signal(SignalKind::hangup()).ok();
@@ -229,9 +232,7 @@ mod tests {
         async fn new(policy: &str) -> Self {
             let dir = tempfile::tempdir().unwrap();
             fs::write(dir.path().join("policy.toml"), policy).unwrap();
-            let root = dir.path().as_os_str().to_owned();
-            let named = |name: &str| (name == "DHTNET_HOME").then(|| root.clone());
-            let home = Home::resolve(named, None).unwrap();
+            let home = Home::in_folder(dir.path());
             let place = Place {
                 home: &home,
                 own: id(1),
@@ -246,16 +247,7 @@ mod tests {
                 .unwrap();
             let said = Captured::default();
             let talk = Talk::new("dnc", Box::new(said.clone())).with_verbosity(Verbosity::Normal);
-            let seen = look_at(live.files());
-            let watching = Watching {
-                live,
-                node,
-                talk,
-                stood: seen.clone(),
-                seen,
-                trouble: None,
-                looks: 0,
-            };
+            let watching = Watching::new(live, node, talk);
             Self {
                 dir,
                 watching,

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use dhtnet_cli::Failure;
 use dhtnet_identity::PeerArgument;
 use dhtnet_identity::certificate::{
-    Authority, Certificate, DEFAULT_LIST_LIFETIME, Revocation, RevocationList, Serial,
+    Authority, Certificate, DEFAULT_LIST_LIFETIME, Revocation, RevocationList, Serial, VerifyError,
 };
 use serde_json::json;
 
@@ -135,18 +135,26 @@ fn serials(
     Ok(found)
 }
 
-/// The serial in a certificate of this CA, whoever made it with its key.
+/// The serial in a certificate of this CA, whoever made it with its key. It is looked at when both
+/// of them count: it may end after its CA.
 fn in_file(path: &str, authority: &Authority) -> Result<Serial, Failure> {
     let certificate =
         Certificate::load(path).map_err(|error| cannot("revoke the certificate", &error))?;
+    let issuer = authority.certificate();
+    let moment = certificate.not_before().max(issuer.not_before());
     authority
         .trusted()
         .verify(
             std::slice::from_ref(&certificate),
             certificate.key(),
-            certificate.not_after(),
+            moment,
         )
-        .map_err(|_| identity(format!("cannot revoke {path:?}: this CA did not make it")))?;
+        .map_err(|error| match error {
+            VerifyError::UnknownAuthority | VerifyError::Signature => {
+                identity(format!("cannot revoke {path:?}: this CA did not make it"))
+            }
+            error => identity(format!("cannot revoke {path:?}: {error}")),
+        })?;
     Ok(certificate.serial().clone())
 }
 

@@ -418,6 +418,47 @@ fn past_and_future_certificates_and_lists_are_told_apart() {
 }
 
 #[test]
+fn a_certificate_that_outlives_its_ca_is_revoked_by_its_file() {
+    let place = Place::new();
+    let now = SystemTime::now();
+    let rng = &mut ChaCha20Rng::from_seed([1; 32]);
+    let mut authority = |begin: SystemTime, lifetime: Duration| {
+        let (key, name) = (DeviceKey::from_seed(&[3; 32]), "Home".parse().unwrap());
+        Authority::create(key, &name, lifetime, (begin, &mut *rng)).unwrap()
+    };
+    // One CA, whose certificate was made three times.
+    let long = authority(now, DAY * 400);
+    let short = authority(now, DAY * 10);
+    let old = authority(now - DAY * 20, DAY * 40);
+    let order = Order {
+        device: DeviceKey::from_seed(&[2; 32]).id(),
+        name: "d".parse().unwrap(),
+        groups: Vec::new(),
+        lifetime: DAY * 15,
+    };
+    let rng = &mut ChaCha20Rng::from_seed([2; 32]);
+    let issued = [
+        ("outlives", long.issue(&order, now, rng)),
+        ("ended", old.issue(&order, now - DAY * 20, rng)),
+    ];
+    for (name, certificate) in issued {
+        let certificate = certificate.unwrap();
+        certificate.create_file(place.path(name)).unwrap();
+    }
+    let dir = place.path("ca");
+    let files = AuthorityFiles::in_folder(&dir);
+    files.create(&short, None, rng).unwrap();
+    let refused = |what: &str| place.bad(5, &["ca", "revoke", "--ca-dir", &dir, &place.path(what)]);
+    let line = refused("ended");
+    assert!(line.contains("the certificate expired at "), "{line}");
+    let line = refused("ca/ca.crt");
+    assert!(line.contains("the certificate is self-signed"), "{line}");
+    place.good(&["ca", "revoke", "--ca-dir", &dir, &place.path("outlives")]);
+    let list = place.json(&["show", &place.path("ca/ca.crl")]);
+    assert_eq!(list[0]["revoked"].as_array().unwrap().len(), 1);
+}
+
+#[test]
 fn who_a_certificate_is_for_must_be_clear() {
     let (place, id) = with_authority();
     for (device, part) in [

@@ -174,31 +174,44 @@ async fn node(seed: u8, b: &Device) -> Node {
 }
 
 #[tokio::test]
-async fn one_place_past_the_bound_is_declined_until_one_is_given_back() {
+async fn one_place_past_the_share_of_a_peer_and_past_the_bound_of_all_is_declined() {
     let server = Device::new();
-    let client = node(8, &server).await;
-    let (_server, peer) = server.listen(&[
-        "--allow",
-        &client.id().to_string(),
-        "--allow-bind",
-        "127.7.0.0/16:4242",
-    ]);
+    let mut clients = Vec::new();
+    for seed in 10..15 {
+        clients.push(node(seed, &server).await);
+    }
+    let ids: Vec<String> = clients
+        .iter()
+        .map(|client| client.id().to_string())
+        .collect();
+    let mut words = vec!["--allow-bind", "127.7.0.0/16:4242"];
+    for id in &ids {
+        words.extend(["--allow", id]);
+    }
+    let (_server, peer) = server.listen(&words);
     let peer: PeerAddress = peer.parse().unwrap();
-    let ask = async |number: u16| {
+    let ask = async |client: &Node, number: usize| {
         let place = format!("127.7.{}.{}:4242", number >> 8, number & 0xff);
         let request = ChannelRequest::stream("dnc.bind").metadata(place);
         client.connect(&peer, request).await
     };
-    let mut held = Vec::new();
-    for number in 0..256 {
-        held.push(ask(number).await.unwrap());
-    }
-    let Err(ConnectError::Declined { reason, .. }) = ask(256).await else {
-        panic!("one place too many");
+    let refused = async |client: &Node, why: &str| {
+        let Err(ConnectError::Declined { reason, .. }) = ask(client, 256).await else {
+            panic!("one place too many");
+        };
+        assert_eq!((reason.code(), reason.message()), (DeclineCode::Busy, why));
     };
-    assert_eq!(reason.code(), DeclineCode::Busy);
+    let mut held = Vec::new();
+    let (last, others) = clients.split_last().unwrap();
+    for client in others {
+        for _ in 0..64 {
+            held.push(ask(client, held.len()).await.unwrap());
+        }
+        refused(client, "too many listeners of this device").await;
+    }
+    refused(last, "too many listeners").await;
     held.pop();
-    while ask(256).await.is_err() {}
+    while ask(last, 256).await.is_err() {}
 }
 
 /// A peer that was asked to listen may hand on what comes to that place, and reach nothing else.

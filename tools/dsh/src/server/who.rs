@@ -42,22 +42,20 @@ pub(crate) async fn account(
     found.ok().flatten().ok_or_else(|| failed(unknown))
 }
 
-/// Whom the policy maps a peer to that named nobody.
+/// Whom the policy maps a peer to that named nobody. Of all users only the one that is found, or
+/// the own one if there is none, is a decision that is logged.
 async fn mapped(host: &Host, incoming: &Incoming) -> Result<String, DeclineReason> {
-    let (node, peer) = (&host.session.node, incoming.peer());
-    let may_be = |name: &str| {
-        let action = Action::with(USER_ACTION, name);
-        node.decide(&peer, &action).is_allowed()
-    };
+    let may_be = |name: &str| incoming.would_allow(&Action::with(USER_ACTION, name));
     let own = &host.own.name;
-    if require(incoming, &Action::with(USER_ACTION, own)).is_ok() {
-        return Ok(own.clone());
+    if may_be(own) {
+        return require(incoming, &Action::with(USER_ACTION, own)).map(|()| own.clone());
     }
     let local = tokio::task::spawn_blocking(account::local_names).await;
     let mut users = local.unwrap_or_default();
     users.retain(|name| may_be(name));
     match users.as_slice() {
         [] => {
+            require(incoming, &Action::with(USER_ACTION, own))?;
             let message = "dsh.user is not allowed for any user: it runs as root, and nothing there \
                            says which user this device is (--user NAME, or dsh.user NAME in \
                            policy.toml)";

@@ -36,15 +36,7 @@ const LISTENER: u64 = 0x01_0203;
 const FILTER: &[u8] = b"d1:fl2:ide1:wd4:typei3eee";
 
 const fn message(body: Body<'static>) -> Message<'static> {
-    Message {
-        transaction: b"aa",
-        body,
-        version: None,
-        network: None,
-        extension: None,
-        read_only: false,
-        external: None,
-    }
+    Message::new(b"aa", body)
 }
 
 fn wanting(method: Method<'static>, want: Want, padding: u16) -> Message<'static> {

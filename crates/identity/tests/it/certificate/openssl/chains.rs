@@ -12,6 +12,35 @@ use super::{AUTHORITY, Bench, DEVICE, today};
 use crate::certificate::{DAY, name, rng};
 use crate::{id, key};
 
+impl Bench {
+    /// A CA below the one of [`Bench::make_authority`], in between.key and between.crt, and a
+    /// device's certificate by it, in device.crt.
+    fn make_chain(&self, extensions: &str) {
+        self.run("genpkey -algorithm ed25519 -out between.key");
+        // As names are written here: a list is by the CA whose name has the same bytes.
+        self.write(
+            "between.cnf",
+            "[req]\nprompt = no\nutf8 = yes\nstring_mask = utf8only\ndistinguished_name = dn\n\
+             [dn]\nCN = Between\n",
+        );
+        self.run("req -new -key between.key -config between.cnf -out between.csr");
+        self.write("between.ext", extensions);
+        self.run(
+            "x509 -req -in between.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 30 \
+             -extfile between.ext -out between.crt",
+        );
+        self.write(
+            "device.csr",
+            Request::new(&key(2), &name("laptop")).to_pem(),
+        );
+        self.write("device.ext", DEVICE);
+        self.run(
+            "x509 -req -in device.csr -CA between.crt -CAkey between.key -CAcreateserial -days 30 \
+             -extfile device.ext -out device.crt",
+        );
+    }
+}
+
 #[test]
 fn a_chain_through_a_ca_in_between_is_accepted_as_far_as_the_first_allows() {
     let test = "a_chain_through_a_ca_in_between_is_accepted_as_far_as_the_first_allows";
@@ -48,29 +77,10 @@ fn a_chain_through_a_ca_in_between_is_accepted_as_far_as_the_first_allows() {
     for (root, between, usage, wanted) in cases {
         let root = format!("basicConstraints = critical, {root}\nsubjectKeyIdentifier = hash\n");
         bench.make_authority(&root);
-        bench.run("genpkey -algorithm ed25519 -out between.key");
-        bench.write(
-            "between.cnf",
-            "[req]\nprompt = no\ndistinguished_name = dn\n[dn]\nCN = Between\n",
-        );
-        bench.run("req -new -key between.key -config between.cnf -out between.csr");
-        bench.write(
-            "between.ext",
-            format!("basicConstraints = critical, {between}\nkeyUsage = critical, {usage}\nsubjectKeyIdentifier = hash\nauthorityKeyIdentifier = keyid\n"),
-        );
-        bench.run(
-            "x509 -req -in between.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 30 \
-             -extfile between.ext -out between.crt",
-        );
-        bench.write(
-            "device.csr",
-            Request::new(&key(2), &name("laptop")).to_pem(),
-        );
-        bench.write("device.ext", DEVICE);
-        bench.run(
-            "x509 -req -in device.csr -CA between.crt -CAkey between.key -CAcreateserial -days 30 \
-             -extfile device.ext -out device.crt",
-        );
+        bench.make_chain(&format!(
+            "basicConstraints = critical, {between}\nkeyUsage = critical, {usage}\n\
+             subjectKeyIdentifier = hash\nauthorityKeyIdentifier = keyid\n"
+        ));
         let openssl = bench.try_run("verify -CAfile ca.crt -untrusted between.crt device.crt");
         let trusted = TrustedAuthority::new(bench.certificate("ca.crt").unwrap()).unwrap();
         let chain = ["device.crt", "between.crt"].map(|file| bench.certificate(file).unwrap());
@@ -112,27 +122,7 @@ fn the_list_of_a_ca_in_between_is_obeyed() {
         return;
     };
     bench.make_authority("basicConstraints = critical, CA:TRUE\n");
-    bench.run("genpkey -algorithm ed25519 -out between.key");
-    bench.write(
-        "between.cnf",
-        "[req]\nprompt = no\nutf8 = yes\nstring_mask = utf8only\ndistinguished_name = dn\n\
-         [dn]\nCN = Between\n",
-    );
-    bench.run("req -new -key between.key -config between.cnf -out between.csr");
-    bench.write("between.ext", AUTHORITY);
-    bench.run(
-        "x509 -req -in between.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 30 \
-         -extfile between.ext -out between.crt",
-    );
-    bench.write(
-        "device.csr",
-        Request::new(&key(2), &name("laptop")).to_pem(),
-    );
-    bench.write("device.ext", DEVICE);
-    bench.run(
-        "x509 -req -in device.csr -CA between.crt -CAkey between.key -CAcreateserial -days 30 \
-         -extfile device.ext -out device.crt",
-    );
+    bench.make_chain(AUTHORITY);
     let chain = ["device.crt", "between.crt"].map(|file| bench.certificate(file).unwrap());
     let trusted = TrustedAuthority::new(bench.certificate("ca.crt").unwrap()).unwrap();
     assert!(trusted.verify(&chain, &id(2), today()).is_ok());
