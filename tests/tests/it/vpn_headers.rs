@@ -128,7 +128,9 @@ fn v6_of(device: &Device) -> Ipv6Addr {
 
 fn spoofed(device: &Device, tools: &Tools) -> u64 {
     let told = status(device, tools);
-    told[0]["drops"]["spoofed_source"].as_u64().unwrap()
+    told[0]["drops"]["spoofed_source"]
+        .as_u64()
+        .unwrap_or_default()
 }
 
 /// Payload of the next datagram, or nothing within half a second.
