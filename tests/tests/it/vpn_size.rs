@@ -179,30 +179,27 @@ fn a_transfer_goes_on_when_a_router_on_the_way_takes_smaller_packets() {
     let mut serving = serving.start().unwrap();
     await_up(&mut serving);
     let address = format!("{}@{}:{PORT}", server.id(), server.host().ipv4());
-    let mut joined = dvpn(&client, &tools).arg(address).start().unwrap();
-    await_up(&mut joined);
     for words in [&["-t", "14"][..], &["-t", "14", "-R"]] {
         router.host().ip("link set wan mtu 1500").unwrap();
+        // Anew for each direction: a path that has shrunk is tried with more only after a while.
+        let mut joined = dvpn(&client, &tools).arg(&address).start().unwrap();
+        await_up(&mut joined);
         await_ping(&client, SERVER.into(), LEAST_MTU);
         let begun = Instant::now();
         while mtu(&client).min(mtu(&server)) < 1_400 {
-            assert!(
-                begun.elapsed() < 2 * LIMIT,
-                "{} {}",
-                mtu(&client),
-                mtu(&server)
-            );
-            std::thread::sleep(Duration::from_millis(200));
+            assert!(begun.elapsed() < LIMIT, "the path stays small");
+            std::thread::sleep(Duration::from_millis(100));
         }
         let told = std::thread::scope(|scope| {
             let transfer = scope.spawn(|| iperf(&client, (&server, SERVER.into()), words));
-            std::thread::sleep(Duration::from_secs(4));
+            std::thread::sleep(Duration::from_secs(3));
             router.host().ip("link set wan mtu 1300").unwrap();
             transfer.join().unwrap()
         });
-        let last = last_seconds(&told, 3);
+        let last = last_seconds(&told, 5);
         assert!(last > 100_000, "{words:?}: {last} bytes at the end: {told}");
-        // 1,272 bytes of datagrams carry less than an interface must: larger packets go in halves.
+        // 1,272 bytes of datagrams carry less than an interface must: larger packets go in halves. The side
+        // that has sent nothing large meanwhile learns it from what it loses now.
         await_ping(&client, SERVER.into(), LEAST_MTU);
     }
 }
