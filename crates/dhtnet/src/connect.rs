@@ -18,6 +18,7 @@ use crate::core::path::{PathAddress, Route};
 use crate::core::{ChannelKey, ConnectionKey, DialError};
 use crate::discovery::{Discovery, Lookup, OtherServices};
 use crate::error::{ChannelError, ConnectError, ConnectStep, EndReason, close_code, unreachable};
+use crate::interfaces::Tunnels;
 use crate::node::{Handle, Node};
 use crate::relays::finder::RelayFault;
 use crate::state::{DialFailure, Shared};
@@ -372,6 +373,11 @@ impl Attempt {
     /// Begins the handshake with the first address, adds the others to the race.
     fn on_address(&self, address: SocketAddr) -> Result<(), DialError> {
         let now = Instant::now();
+        // Through a tunnel only where the user says so.
+        if !self.peer.hints.contains(&address) && Tunnels::now().contain(address.ip()) {
+            tracing::debug!(peer = %self.peer.id.short(), %address, "inside a tunnel of ours");
+            return Ok(());
+        }
         tracing::debug!(peer = %self.peer.id.short(), %address, "trying an address");
         let route = Route::untried(PathAddress::to(address));
         let result = self

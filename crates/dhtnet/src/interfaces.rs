@@ -1,6 +1,7 @@
 //! The addresses of this machine's interfaces, its gateways, and when they change.
 
 mod routes;
+mod tunnels;
 mod watch;
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
@@ -8,13 +9,15 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use if_addrs::IfAddr;
 
 pub(crate) use self::routes::Gateways;
+pub use self::tunnels::TUNNEL_ALIAS;
+pub(crate) use self::tunnels::Tunnels;
 pub(crate) use self::watch::{Changes, Watcher, next_change};
 
 /// Addresses under which sockets bound to `bound` can be reached from other machines; loopback
-/// ones only when a socket is bound to one.
+/// ones and those of tunnels of our own only when a socket is bound to one.
 pub(crate) fn reachable(bound: &[SocketAddr]) -> Vec<SocketAddr> {
     // Without a list of interfaces there is nothing to offer beyond the bound addresses.
-    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    let (interfaces, _) = tunnels::split(if_addrs::get_if_addrs().unwrap_or_default());
     let mut found = Vec::new();
     for socket in bound {
         if !socket.ip().is_unspecified() {
@@ -52,7 +55,7 @@ fn covers(interface: &IfAddr, ip: IpAddr) -> bool {
     match (interface, ip) {
         (IfAddr::V4(own), IpAddr::V4(ip)) => {
             let mask = u32::from(own.netmask);
-            u32::from(own.ip) & mask == u32::from(ip) & mask
+            mask != 0 && u32::from(own.ip) & mask == u32::from(ip) & mask
         }
         (IfAddr::V6(own), IpAddr::V6(ip)) => {
             let mask = u128::from(own.netmask);

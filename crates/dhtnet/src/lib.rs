@@ -135,6 +135,7 @@ pub use crate::error::{
     BuildError, ChannelError, ConnectError, ConnectStep, EndReason, ListenError,
 };
 pub use crate::events::{Event, Events};
+pub use crate::interfaces::TUNNEL_ALIAS;
 pub use crate::listener::{Incoming, Listener};
 pub use crate::node::{Node, SHUTDOWN_LIMIT};
 pub use crate::port_mapping::{MappingProtocol, PortMapping};

@@ -17,7 +17,8 @@ const MAX_V6: usize = 1280;
 
 /// The ICMP error "fragmentation needed" (RFC 1191) or "packet too big" (RFC 4443) about `bytes`,
 /// from `own` to the packet's source. `None` where none may be sent: about an ICMP error, about a
-/// later fragment, about what may be fragmented, or if `own` is of the other family.
+/// later fragment, about what may be fragmented, or if `own` is of the other family. For an answer to the
+/// kernel that `own` is an address from which it takes packets of its interface: the destination of the packet.
 pub fn answer(bytes: &[u8], packet: &Packet, (own, mtu): (IpAddr, u16)) -> Option<Vec<u8>> {
     if !packet.dont_fragment || !packet.has_transport_header() || is_icmp_error(bytes, packet) {
         return None;

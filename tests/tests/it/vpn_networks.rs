@@ -17,14 +17,14 @@ use crate::vpn::{addresses, await_ping, await_up, dvpn, ping, reload};
 const SIZE: u32 = 1_280;
 
 /// Devices on one bridge.
-struct Town {
-    devices: Vec<Device>,
+pub(crate) struct Town {
+    pub(crate) devices: Vec<Device>,
     tools: Tools,
     _lan: Lan,
-    lab: Lab,
+    pub(crate) lab: Lab,
 }
 
-fn town(name: &str, devices: usize) -> Option<Town> {
+pub(crate) fn town(name: &str, devices: usize) -> Option<Town> {
     let lab = lab_or_skip(name)?;
     if find("nft").is_none() {
         report(name, "nft is not installed");
@@ -58,7 +58,7 @@ impl Town {
     }
 
     /// `dvpn -l` of a device that lets all others in.
-    fn serve(&self, device: usize, text: &str) -> Process {
+    pub(crate) fn serve(&self, device: usize, text: &str) -> Process {
         let bind = format!("0.0.0.0:{PORT}");
         let others = self.devices.iter().flat_map(|one| ["--allow", one.id()]);
         let command = self.dvpn(device, text).args(["-l", "--bind", &bind]);
@@ -72,7 +72,7 @@ impl Town {
         format!("{}@{}:{PORT}", device.id(), device.host().ipv4())
     }
 
-    fn join(&self, device: usize, servers: &[usize], text: &str) -> Process {
+    pub(crate) fn join(&self, device: usize, servers: &[usize], text: &str) -> Process {
         let servers = servers.iter().map(|server| self.address(*server));
         let mut process = self.dvpn(device, text).args(servers).start().unwrap();
         await_up(&mut process);
@@ -157,7 +157,7 @@ fn a_client_of_two_servers_reaches_both_and_what_is_behind_each() {
 }
 
 /// Joins `host` to a network behind a device, `interface` there, and makes the device its router.
-fn put_behind(device: &Device, host: &Host, (interface, network): (&str, &str)) {
+pub(crate) fn put_behind(device: &Device, host: &Host, (interface, network): (&str, &str)) {
     let resident = host.command("sleep").arg("600").start().unwrap();
     let gateway = device.host();
     gateway

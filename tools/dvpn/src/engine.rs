@@ -347,12 +347,12 @@ impl Engine {
             .ok_or(DropReason::Truncated)?;
         let header = VnetHeader::decode(*header);
         let packet = classify(bytes)?;
-        let (link, own) = {
+        let link = {
             let routing = self.routing();
             let owner = routing.owner(packet.destination);
             let owner = owner.ok_or(DropReason::NoRoute)?;
             let link = routing.links.get(&owner).ok_or(DropReason::PeerAway)?;
-            (link.clone(), routing.own_like(packet.source))
+            link.clone()
         };
         let mtu = link.mtu();
         let checksum = match header.flags & 1 {
@@ -362,7 +362,10 @@ impl Engine {
         mss::clamp(bytes, &packet, (mtu, checksum));
         let cut = Cut::new(header, bytes, packet)?;
         if cut.largest() > usize::from(mtu) {
-            let told = own.and_then(|own| too_big::answer(cut.bytes(), cut.packet(), (own, mtu)));
+            // As from where it was going: what comes from an interface with an address of this
+            // machine as its source the kernel drops (for IPv4, `accept_local` aside).
+            let as_from = cut.packet().destination;
+            let told = too_big::answer(cut.bytes(), cut.packet(), (as_from, mtu));
             if let Some(answer) = told {
                 // Lost at worst, as any packet.
                 let _ = self.interface.write_plain(&answer);

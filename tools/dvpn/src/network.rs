@@ -36,7 +36,7 @@ use crate::server::Server;
 use crate::session::{EXIT, JOIN, Session, Shown, peer_command};
 use crate::settings::{Between, Exit, Settings};
 use crate::status::status_of;
-use crate::system::{Applied, Instance, privilege};
+use crate::system::{Applied, Instance, mark_tunnel, privilege};
 
 /// Bytes of a peer's datagrams that wait for us: what arrives while the machine is busy elsewhere
 /// for some milliseconds at 10 Gbit/s.
@@ -103,6 +103,7 @@ pub(crate) async fn run(
         Part::Join(..) => None,
     };
     let interface = Interface::open(&settings.interface)?;
+    mark_tunnel(&settings.interface, settings.network.as_str())?;
     let hub = match (&part, settings.between) {
         (Part::Join(..), _) => Hub::None,
         (Part::Serve, Between::Isolated) => Hub::Isolated,

@@ -34,6 +34,7 @@ mod sysctl;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use dhtnet::TUNNEL_ALIAS;
 use dhtnet_cli::Home;
 
 pub use self::down::{Down, Present, down, instances};
@@ -251,6 +252,21 @@ pub fn log_file(home: &Home, name: &str) -> Result<PathBuf, SystemError> {
 /// Whether this machine has the family of an address, which an interface can then have.
 pub fn has_family(address: std::net::IpAddr) -> bool {
     address.is_ipv4() || sysctl::exists("net/ipv6")
+}
+
+/// Marks the new `interface` of the network `network`, so that no program over the library takes an
+/// address of it for a way to a peer. The mark goes with the interface.
+///
+/// # Errors
+/// [`SystemError::Netlink`] where the kernel refuses.
+pub(crate) fn mark_tunnel(interface: &str, network: &str) -> Result<(), SystemError> {
+    let number = interface_number(interface).map_err(|source| SystemError::NoInterface {
+        name: interface.to_owned(),
+        source,
+    })?;
+    let alias = format!("{TUNNEL_ALIAS}{network}");
+    let marked = open_netlink()?.set_alias(number, &alias);
+    marked.map_err(|source| netlink_failed(&format!("set the alias of {interface}"), source))
 }
 
 /// The kernel's number of an interface.

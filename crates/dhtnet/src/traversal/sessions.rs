@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 
 use super::stun_servers::StunServers;
 use crate::core::path::{FIRST_EXTRA, FIRST_RELAY, PathAddress, Route, Via};
+use crate::interfaces::Tunnels;
 use crate::relays::{PathPreference, Relays};
 
 /// Sessions at the same time: a device is called by a few others at once, and each may hold a
@@ -255,6 +256,9 @@ impl Sessions {
 
     /// The peer's offer for a session of ours, the first or a later one.
     pub(crate) fn handle_offer(&self, now: Instant, id: SessionId, mut offer: Offer) {
+        let tunnels = Tunnels::now();
+        let is_inside = |candidate: &Candidate| tunnels.contain(candidate.address.ip());
+        offer.candidates.retain(|candidate| !is_inside(candidate));
         let mut inner = self.lock();
         let Some(entry) = inner.sessions.get_mut(&id) else {
             return;

@@ -117,6 +117,15 @@ impl Netlink {
         self.change(RouteNetlinkMessage::SetLink(message), 0)
     }
 
+    /// Gives the interface an alias.
+    pub(super) fn set_alias(&mut self, interface: u32, alias: &str) -> io::Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = interface;
+        let alias = LinkAttribute::IfAlias(alias.to_owned());
+        message.attributes.push(alias);
+        self.change(RouteNetlinkMessage::SetLink(message), 0)
+    }
+
     pub(super) fn add_address(&mut self, at: u32, address: IpAddr, prefix: u8) -> io::Result<()> {
         let mut message = address_message(at, address, prefix);
         if address.is_ipv6() {
