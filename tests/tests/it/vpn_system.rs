@@ -2,6 +2,7 @@
 //! and `status`; and that everything is as it was before, however it ends.
 
 mod containers;
+mod neighbours;
 mod resolvers;
 mod router;
 mod state;
