@@ -15,7 +15,7 @@ const SOCKETS: &str = "/var/run/wireguard";
 
 /// From which version on wireguard-go uses the offloads of the kernel: the release of December 2023,
 /// which calls itself so.
-const OFFLOADS_SINCE: u32 = 2023_02_23;
+const OFFLOADS_SINCE: u32 = 20_230_223;
 
 /// One of the two, and how it is called.
 pub(super) struct Program {
