@@ -209,6 +209,12 @@ impl Mux {
         self.table.channel(id)?.stats()
     }
 
+    /// Channels that were accepted, by either side, and are not over.
+    #[must_use]
+    pub fn open_channels(&self) -> usize {
+        self.table.open()
+    }
+
     /// Since when the connection carries no channel, for drivers that close idle connections;
     /// `None` while it carries one.
     #[must_use]

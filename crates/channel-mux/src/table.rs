@@ -19,6 +19,7 @@ pub(crate) struct Table {
     queue: VecDeque<ChannelId>,
     pending_requests: usize,
     awaiting_answer: usize,
+    open: usize,
 }
 
 impl Table {
@@ -34,6 +35,11 @@ impl Table {
     /// Our requests without an answer, queued ones not counted.
     pub(crate) fn awaiting_answer(&self) -> usize {
         self.awaiting_answer
+    }
+
+    /// Accepted by either side, and not over.
+    pub(crate) fn open(&self) -> usize {
+        self.open
     }
 
     /// Our opens that wait for a stream, oldest first.
@@ -128,7 +134,8 @@ impl Table {
             Phase::Queued => self.queue.push_back(id),
             Phase::Requested(_) => self.awaiting_answer += 1,
             Phase::Receiving(_) | Phase::Offered => self.pending_requests += 1,
-            Phase::Open | Phase::Declining => {}
+            Phase::Open => self.open += 1,
+            Phase::Declining => {}
         }
     }
 
@@ -140,7 +147,8 @@ impl Table {
             Phase::Queued => self.queue.retain(|queued| *queued != id),
             Phase::Requested(_) => self.awaiting_answer -= 1,
             Phase::Receiving(_) | Phase::Offered => self.pending_requests -= 1,
-            Phase::Open | Phase::Declining => {}
+            Phase::Open => self.open -= 1,
+            Phase::Declining => {}
         }
     }
 }

@@ -137,11 +137,12 @@ impl Core {
             noise,
             hello: None,
             began: None,
-            settings,
             tuning: Tuning {
                 limits,
                 send_window: u64::from(send_window),
+                receive_windows: settings.receive_windows(),
             },
+            settings,
             slots: Vec::new(),
             lingering: BTreeMap::new(),
             generation: 0,

@@ -75,7 +75,7 @@
 //! | time for a peer to show its credentials | 5 s |
 //! | channels of a connection, both sides together | 2,048 |
 //! | requests that wait for one listener | 256 |
-//! | unread bytes of one channel; of one connection | 2 MiB; 16 MiB |
+//! | unread bytes of one channel; of one connection | 2 MiB; 16 MiB and 2 MiB for each open channel, 96 MiB at most |
 //! | bytes on the way and unacknowledged, of one connection | 8 MiB |
 //! | addresses tried for one peer | 32 |
 //!

@@ -183,6 +183,12 @@ impl TransportSettings {
         self
     }
 
+    /// The connection window and the stream window, in bytes, for who raises the first on a live
+    /// connection.
+    pub fn receive_windows(&self) -> (u64, u64) {
+        (self.connection_window.into(), self.stream_window.into())
+    }
+
     /// Bytes of ours that wait for acknowledgement, over all streams of a connection. Default
     /// 8 MiB, which is also the memory it can cost.
     pub fn send_window(mut self, bytes: u32) -> Self {

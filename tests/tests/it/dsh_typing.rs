@@ -1,6 +1,6 @@
 //! Typing into `dsh` while something else is going on: a bulk transfer, a guess at the echo, a paste.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -122,6 +122,47 @@ fn keys_arrive_in_order_while_bulk_runs_through_the_same_connection() {
         .filter_map(|line| line.strip_prefix("key-")?.trim().parse().ok())
         .collect();
     assert!(keys.windows(2).all(|two| two[0] + 1 == two[1]), "{keys:?}");
+}
+
+/// Puts in what a forward takes while nobody reads at its other end.
+fn put_in(stream: &mut TcpStream) -> io::Result<()> {
+    stream.set_write_timeout(Some(LOOK))?;
+    let block = vec![7; 64 << 10];
+    loop {
+        match stream.write(&block) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[test]
+fn forwards_to_a_program_that_hangs_leave_the_shell_alone() {
+    let name = "forwards_to_a_program_that_hangs_leave_the_shell_alone";
+    let Some(pair) = pair(name, Families::Both) else {
+        return;
+    };
+    let _server = pair.serve_shells(&[]);
+    let Some(screen) = screen(&pair, name) else {
+        return;
+    };
+    let host = pair.b.host();
+    let listener = host.run(|| TcpListener::bind((Ipv4Addr::LOCALHOST, SINK)));
+    let _unread = listener.unwrap().unwrap();
+    log_in(&pair, &screen, &format!("-t -L {ENTRY}:127.0.0.1:{SINK}"));
+    let place = (Ipv4Addr::LOCALHOST, ENTRY);
+    // Windows of 2 MiB each: more than the 16 MiB with which a connection begins.
+    let mut streams: Vec<TcpStream> = (0..12)
+        .map(|_| pair.a.host().run(|| TcpStream::connect(place)))
+        .map(|stream| stream.unwrap().unwrap())
+        .collect();
+    std::thread::scope(|scope| {
+        for stream in &mut streams {
+            scope.spawn(|| put_in(stream).unwrap());
+        }
+    });
+    ask(&screen, "echo still-$((40 + 2))", "still-42");
 }
 
 /// Nothing of `text` appears on the screen for a while.

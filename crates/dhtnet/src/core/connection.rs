@@ -9,7 +9,7 @@ use dhtnet_nat_traversal::offer::Credentials;
 use dhtnet_nat_traversal::path::Load;
 use dhtnet_nat_traversal::punch::Role;
 use dhtnet_secure_transport::{export_keying_material, path_changed};
-use quinn_proto::{ConnectionHandle, Dir, StreamEvent};
+use quinn_proto::{ConnectionHandle, Dir, StreamEvent, VarInt};
 use zeroize::Zeroizing;
 
 use super::link::{QuicLink, from_quic};
@@ -35,6 +35,11 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 const CHECK_LABEL: &[u8] = b"dhtnet 1 path checks";
 const CHECK_BYTES: usize = 2 * (4 + 16);
 
+/// Most that a peer may have in flight or unread on all streams of a connection, in bytes, however
+/// many channels are open (96 MiB): room for 39 that nobody reads from and all of what a connection
+/// begins with; browsers use up to 32 at once through one proxy.
+pub(super) const MAX_CONNECTION_WINDOW: u64 = 96 << 20;
+
 /// How far a connection has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -50,6 +55,8 @@ pub(super) struct Tuning {
     pub(super) limits: mux::Limits,
     /// Bytes that may be sent and unacknowledged.
     pub(super) send_window: u64,
+    /// Bytes that the peer may have in flight or unread: on all streams at first, and on one.
+    pub(super) receive_windows: (u64, u64),
 }
 
 /// One connection to one peer.
@@ -81,6 +88,9 @@ pub(crate) struct Connection {
     pub(super) deadline: Option<Instant>,
     interactive: BTreeSet<mux::StreamId>,
     send_window: u64,
+    receive_windows: (u64, u64),
+    /// Most channels that were open at once.
+    most_channels: usize,
     wants_transmit: bool,
 }
 
@@ -114,6 +124,8 @@ impl Connection {
             deadline: None,
             interactive: BTreeSet::new(),
             send_window: tuning.send_window,
+            receive_windows: tuning.receive_windows,
+            most_channels: 0,
             wants_transmit: true,
         }
     }
@@ -228,7 +240,30 @@ impl Connection {
             transmit: &mut self.wants_transmit,
             max_datagram,
         };
-        action(&mut self.mux, &mut link)
+        let returned = action(&mut self.mux, &mut link);
+        self.grow_receive_window();
+        returned
+    }
+
+    /// Gives the peer room for each channel on top of what it began with, so that channels that
+    /// nobody reads from, a forward to a program that hangs, never hold back the others. It does
+    /// not shrink: QUIC takes back no credit, and a channel opened over and over would win more
+    /// each time.
+    fn grow_receive_window(&mut self) {
+        let open = self.mux.open_channels();
+        if open <= self.most_channels {
+            return;
+        }
+        self.most_channels = open;
+        let (first, stream) = self.receive_windows;
+        let channels = u64::try_from(open).unwrap_or(u64::MAX);
+        let window = first
+            .saturating_add(stream.saturating_mul(channels))
+            .min(MAX_CONNECTION_WINDOW.max(first));
+        if let Ok(window) = VarInt::from_u64(window) {
+            self.quic.set_receive_window(window);
+            self.wants_transmit = true;
+        }
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {

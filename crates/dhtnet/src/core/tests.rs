@@ -22,6 +22,7 @@ const SEGMENTS: usize = 64;
 mod datagrams;
 mod renewal;
 mod roaming;
+mod windows;
 
 /// A datagram on its way: where from and by which end of the receiver, what.
 type Packet = (PathAddress, Bytes);
