@@ -4,6 +4,7 @@
 //! the result: the tests that need it say so and are counted as skipped.
 
 mod unpacked;
+mod yardsticks;
 
 use std::fs;
 use std::path::Path;
@@ -168,7 +169,7 @@ pub(crate) struct Options {
 
 impl Options {
     /// `--check` looks and changes nothing; `--ci` adds the cargo tools that are built from source,
-    /// `--bench` the yardstick that Debian has no package of.
+    /// `--bench` the yardsticks that this Debian has no package of.
     pub(crate) fn parse(arguments: &mut Arguments) -> Self {
         Self {
             check: arguments.flag("--check"),
@@ -192,6 +193,7 @@ pub(crate) fn run(options: Options, interrupt: &Interrupt) -> Outcome {
         );
     }
     unpacked::list();
+    yardsticks::list();
     if options.check {
         let missing = missing_packages(Need::is_installed);
         return match missing.as_slice() {
@@ -204,8 +206,8 @@ pub(crate) fn run(options: Options, interrupt: &Interrupt) -> Outcome {
         install_cargo_tool("nextest", "cargo-nextest", interrupt)?;
         install_cargo_tool("deny", "cargo-deny", interrupt)?;
     }
-    if options.bench && find_program("boringtun-cli").is_err() {
-        install_from_source("boringtun-cli", interrupt)?;
+    if options.bench {
+        yardsticks::ensure(interrupt)?;
     }
     println!("setup: done");
     Ok(())

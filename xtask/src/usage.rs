@@ -11,6 +11,7 @@ cargo xtask COMMAND
   setup [--check] [--ci] [--bench]
                                 install what the tests need (Debian, as root); --check only looks;
                                 --ci also builds cargo-nextest and cargo-deny, --bench boringtun
+                                and unpacks a wireguard-go with offloads
   test [--filter X] [--release] [--no-setup]
                                 build, run every test, doctest and fuzz corpus, add up the counts;
                                 --release: end-to-end tests use the release binaries

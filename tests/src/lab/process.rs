@@ -337,6 +337,12 @@ impl Process {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// What it wrote to a captured standard output so far.
+    pub fn stdout(&self) -> String {
+        let bytes = std::fs::read(&self.stdout_path).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// Bytes it wrote to a captured standard output so far.
     pub fn stdout_len(&self) -> u64 {
         std::fs::metadata(&self.stdout_path).map_or(0, |meta| meta.len())

@@ -3,6 +3,7 @@
 
 mod containers;
 mod exit_right;
+mod neighbours;
 mod resolvers;
 mod router;
 mod state;

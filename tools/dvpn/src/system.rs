@@ -12,7 +12,7 @@
 //! Changes: MTU, addresses and routes of the interface; routing rules and two tables of our own
 //! that keep the node's packets out of the tunnel and lead all others into it; sysctls; a table in
 //! nftables; the resolver. Nothing else is touched, and what somebody else has set since is left
-//! to them.
+//! to them. What several networks of one home need alike, the last of them puts back (`neighbours`).
 //!
 //! Calls block for milliseconds (`nft` is a program) and need no runtime: undoing also works while
 //! the process unwinds. They act in the network namespace of the calling thread.
@@ -23,6 +23,7 @@ mod down;
 mod error;
 mod firewall;
 mod journal;
+mod neighbours;
 mod netlink;
 mod overlap;
 pub mod privilege;
@@ -43,8 +44,9 @@ pub use self::resolver::present_servers;
 
 use self::change::Change;
 use self::journal::{Files, Journal};
+use self::neighbours::{Neighbours, Turn};
 use self::netlink::Netlink;
-use self::schedule::Schedule;
+use self::schedule::{Schedule, There};
 use crate::plan::Plan;
 
 /// A name that this process has for itself, with a journal.
@@ -174,11 +176,21 @@ impl Applied {
         plan: &Plan,
         gate: impl Fn(&Change) -> Result<(), SystemError>,
     ) -> Result<(), SystemError> {
-        let schedule = match schedule::schedule(plan, &self.made) {
-            Err(error) if !self.made.is_empty() => return Err(error),
-            schedule => schedule,
+        let is_first = self.made.is_empty();
+        let ready = Turn::take(&self.journal.files).and_then(|turn| {
+            let neighbours = Neighbours::of(&self.journal.files);
+            let there = There {
+                made: &self.made,
+                neighbours: &neighbours,
+            };
+            let schedule = schedule::schedule(plan, there)?;
+            Ok((schedule, neighbours, turn))
+        });
+        let moved = match ready {
+            Err(error) if !is_first => return Err(error),
+            Err(error) => Err(error),
+            Ok((schedule, neighbours, _turn)) => self.try_move_to(schedule, &neighbours, gate),
         };
-        let moved = schedule.and_then(|schedule| self.try_move_to(schedule, gate));
         if moved.is_err()
             && let Err(error) = self.take_back()
         {
@@ -190,6 +202,7 @@ impl Applied {
     fn try_move_to(
         &mut self,
         schedule: Schedule,
+        neighbours: &Neighbours,
         gate: impl Fn(&Change) -> Result<(), SystemError>,
     ) -> Result<(), SystemError> {
         self.warnings = schedule.warnings;
@@ -202,7 +215,7 @@ impl Applied {
         self.journal.set(all)?;
         for old in self.made.clone().iter().rev() {
             if !next.contains(old) && !next.iter().any(|new| old.is_replaced_by(new)) {
-                old.undo()?;
+                neighbours.undo(old)?;
                 self.made.retain(|made| made != old);
             }
         }
@@ -223,10 +236,13 @@ impl Applied {
         if std::mem::replace(&mut self.is_undone, true) {
             return Ok(());
         }
+        // Undoing out of turn is better than not at all.
+        let _turn = Turn::take(&self.journal.files);
+        let neighbours = Neighbours::of(&self.journal.files);
         let mut left = Vec::new();
         let mut first = None;
         for change in std::mem::take(&mut self.made).into_iter().rev() {
-            if let Err(error) = change.undo() {
+            if let Err(error) = neighbours.undo(&change) {
                 left.insert(0, change);
                 first.get_or_insert(error);
             }

@@ -17,7 +17,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("systemd-resolved", "does so in a third way"),
 ];
 
-fn folder(package: &str) -> PathBuf {
+/// Where a package lies.
+pub(super) fn folder(package: &str) -> PathBuf {
     target_dir().join("foreign").join(package)
 }
 
@@ -41,28 +42,32 @@ pub(super) fn fetch(interrupt: &Interrupt) -> Outcome {
         return Ok(());
     }
     for (package, _) in PACKAGES {
-        let last = folder(package);
-        if last.is_dir() {
-            continue;
+        if !folder(package).is_dir() {
+            unpack(package, &[], interrupt)?;
         }
-        // A half of one must not be taken for it.
-        let partial = last.with_extension("partial");
-        let _ = fs::remove_dir_all(&partial);
-        fs::create_dir_all(&partial).tried(|| format!("make {}", partial.display()))?;
-        let mut download = Command::new("apt-get");
-        download.args(["download", "-q", package]);
-        run(download.current_dir(&partial), interrupt)?;
-        let archive = fs::read_dir(&partial)
-            .tried(|| format!("read {}", partial.display()))?
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .find(|path| path.extension().is_some_and(|end| end == "deb"))
-            .ok_or_else(|| Failure::new(format!("apt-get brought no package {package}")))?;
-        let mut unpack = Command::new("dpkg-deb");
-        run(unpack.arg("-x").arg(&archive).arg(&partial), interrupt)?;
-        fs::remove_file(&archive).tried(|| format!("remove {}", archive.display()))?;
-        fs::rename(&partial, &last).tried(|| format!("make {}", last.display()))?;
     }
     Ok(())
+}
+
+/// Downloads a package, with further words for apt-get, and unpacks it.
+pub(super) fn unpack(package: &str, words: &[&str], interrupt: &Interrupt) -> Outcome {
+    let last = folder(package);
+    // A half of one must not be taken for it.
+    let partial = last.with_extension("partial");
+    let _ = fs::remove_dir_all(&partial);
+    fs::create_dir_all(&partial).tried(|| format!("make {}", partial.display()))?;
+    let mut download = Command::new("apt-get");
+    download.args(words).args(["download", "-q", package]);
+    run(download.current_dir(&partial), interrupt)?;
+    let archive = fs::read_dir(&partial)
+        .tried(|| format!("read {}", partial.display()))?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.extension().is_some_and(|end| end == "deb"))
+        .ok_or_else(|| Failure::new(format!("apt-get brought no package {package}")))?;
+    let mut unpack = Command::new("dpkg-deb");
+    run(unpack.arg("-x").arg(&archive).arg(&partial), interrupt)?;
+    fs::remove_file(&archive).tried(|| format!("remove {}", archive.display()))?;
+    fs::rename(&partial, &last).tried(|| format!("make {}", last.display()))
 }
 
 fn run(command: &mut Command, interrupt: &Interrupt) -> Outcome {

@@ -21,6 +21,9 @@ pub(super) enum Change {
         name: String,
         number: u32,
         mtu: u32,
+        /// Of interfaces (`firewall::TUNNELS`).
+        #[serde(default)]
+        group: u32,
     },
     Address {
         interface: u32,
@@ -38,11 +41,16 @@ impl Change {
             Self::Firewall(table) => table.load(),
             Self::Sysctl(knob) => knob.set(),
             Self::Resolver(resolver) => resolver.set(),
-            Self::Link { name, number, mtu } => {
+            Self::Link {
+                name,
+                number,
+                mtu,
+                group,
+            } => {
                 // No addresses beside those of the plan; IPv6 also where the host is without it.
                 sysctl::set_of_interface(&format!("net/ipv6/conf/{name}/addr_gen_mode"), "1");
                 sysctl::set_of_interface(&format!("net/ipv6/conf/{name}/disable_ipv6"), "0");
-                self.ask(|kernel| kernel.bring_up(*number, *mtu))
+                self.ask(|kernel| kernel.bring_up(*number, *mtu, *group))
             }
             Self::Address {
                 interface,

@@ -72,8 +72,14 @@ pub enum SystemError {
         interface: String,
     },
     /// Another VPN has led all packets away by the same rules.
-    #[error("another dvpn carries all traffic of this machine already")]
-    SecondFullTunnel,
+    #[error("{} carries all traffic of this machine already", .name.as_deref().unwrap_or("another dvpn"))]
+    SecondFullTunnel {
+        /// Its name, when it is a network of this home.
+        name: Option<String>,
+    },
+    /// Another network is changing the system, and does not come to an end.
+    #[error("another dvpn has been changing the network of this machine for too long")]
+    Busy,
     /// The kernel refused something about links, addresses, routes or rules.
     #[error("cannot {what}")]
     Netlink {
@@ -158,7 +164,7 @@ impl From<SystemError> for Failure {
             | SystemError::Running { .. }
             | SystemError::AddressTaken { .. }
             | SystemError::Overlap { .. }
-            | SystemError::SecondFullTunnel
+            | SystemError::SecondFullTunnel { .. }
             | SystemError::NoNft { .. }
             | SystemError::NoNftables { .. } => ExitCode::Usage,
             _ => ExitCode::Failed,
@@ -195,7 +201,13 @@ fn next_step(error: &SystemError) -> Option<String> {
         SystemError::Overlap { .. } => {
             "choose another [address] pool in the configuration of the server".into()
         }
-        SystemError::SecondFullTunnel => "end that one first, or take fewer [routes]".into(),
+        SystemError::SecondFullTunnel { name: Some(name) } => {
+            format!("end it with: dvpn down {name}; or leave full_tunnel out here")
+        }
+        SystemError::SecondFullTunnel { name: None } => {
+            "end that one first, or leave full_tunnel out here".into()
+        }
+        SystemError::Busy => "try again; dvpn status lists what is up".into(),
         SystemError::Sysctl { .. } => {
             "in a container, /proc/sys may have to be writable, or the value set outside".into()
         }

@@ -33,6 +33,19 @@ const LOCAL_UPKEEP: &str = "\
     icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert, mld2-listener-report } accept
 ";
 
+/// Groups of our interfaces (ip-link(8)), by which networks on one machine know each other: those that
+/// forward nothing to other interfaces, and those that do. "dhvp" in ASCII, as the mark.
+pub(super) const TUNNELS: u32 = crate::plan::NODE_MARK;
+pub(super) const FORWARDING_TUNNELS: u32 = TUNNELS + 1;
+
+/// The group of the interface of a plan.
+pub(super) fn group_of(plan: &Plan) -> u32 {
+    match plan.forwarding.is_on() {
+        true => FORWARDING_TUNNELS,
+        false => TUNNELS,
+    }
+}
+
 /// A table as text for `nft -f`, and its name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Table {
@@ -119,7 +132,8 @@ fn forward_chain(plan: &Plan, host: Host) -> Option<String> {
         if !forwards {
             let _ = writeln!(
                 rules,
-                "    meta nfproto {family} iifname != {tun:?} oifname != {tun:?} drop"
+                "    meta nfproto {family} iifname != {tun:?} oifname != {tun:?} \
+                 iifgroup != {FORWARDING_TUNNELS:#x} oifgroup != {FORWARDING_TUNNELS:#x} drop"
             );
         }
     }
@@ -187,20 +201,22 @@ fn nat_chain(plan: &Plan) -> String {
     )
 }
 
-/// Nothing leaves but through the tunnel, loopback and as the node's own packets; neither does what
-/// is forwarded for others. What comes out of the tunnel is judged by the other chains.
+/// Nothing leaves but through the tunnel, those of other networks of ours, loopback and as the node's
+/// own packets; neither does what is forwarded for others. What comes out of the tunnel is judged by
+/// the other chains.
 fn kill_switch_chain(plan: &Plan) -> String {
     let tun = &plan.interface;
+    let others = format!("oifgroup {{ {TUNNELS:#x}, {FORWARDING_TUNNELS:#x} }} accept");
     let mark = plan
         .mark
         .map(|mark| format!("    meta mark {mark:#010x} accept\n"))
         .unwrap_or_default();
     format!(
         "  chain kill_switch {{\n    type filter hook output priority filter; policy accept;\n    \
-         oifname {{ \"lo\", {tun:?} }} accept\n{mark}{LOCAL_UPKEEP}    \
+         oifname {{ \"lo\", {tun:?} }} accept\n    {others}\n{mark}{LOCAL_UPKEEP}    \
          reject with icmpx type admin-prohibited\n  }}\n  \
          chain kill_switch_forwarded {{\n    type filter hook forward priority filter; policy accept;\n    \
-         iifname {tun:?} accept\n    oifname {tun:?} accept\n    \
+         iifname {tun:?} accept\n    oifname {tun:?} accept\n    {others}\n    \
          reject with icmpx type admin-prohibited\n  }}\n"
     )
 }
@@ -385,7 +401,8 @@ mod tests {
             "iifname \"dvpn0\" oifname != \"dvpn0\" ip daddr { 10.0.0.0/8,",
             "iifname \"dvpn0\" oifname != \"dvpn0\" ip6 daddr { fc00::/7, fe80::/10 } drop",
             "iifname != \"dvpn0\" oifname \"dvpn0\" ct state new,invalid drop",
-            "meta nfproto ipv4 iifname != \"dvpn0\" oifname != \"dvpn0\" drop",
+            "meta nfproto ipv4 iifname != \"dvpn0\" oifname != \"dvpn0\" iifgroup != 0x64687671 \
+             oifgroup != 0x64687671 drop",
             "ip saddr { 10.80.77.0/24 } oifname != \"dvpn0\" masquerade",
             "ip6 saddr { fd5a::/64 } oifname != \"dvpn0\" masquerade",
         ] {
@@ -412,7 +429,7 @@ mod tests {
             "ip daddr != { 192.168.1.0/24 } drop",
             "meta nfproto ipv6 drop",
             "ip saddr { 10.80.77.0/24 } oifname != \"dvpn0\" ip daddr { 192.168.1.0/24 } masquerade",
-            "meta nfproto ipv6 iifname != \"dvpn0\" oifname != \"dvpn0\" drop",
+            "meta nfproto ipv6 iifname != \"dvpn0\" oifname != \"dvpn0\" iifgroup",
         ] {
             assert!(body.contains(line), "no {line:?} in:\n{body}");
         }
@@ -432,6 +449,8 @@ mod tests {
         let body = Table::of(&plan, Host::default()).unwrap().body;
         assert!(body.contains("oifname { \"lo\", \"dvpn0\" } accept"));
         assert!(body.contains("meta mark 0x00006468 accept"));
+        let others = "oifgroup { 0x64687670, 0x64687671 } accept";
+        assert_eq!(body.matches(others).count(), 2, "{body}");
         let (output, forwarded) = body.split_once("chain kill_switch_forwarded").unwrap();
         for chain in [output, forwarded] {
             let reject = chain.find("reject with").unwrap();

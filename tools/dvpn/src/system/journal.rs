@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::SystemError;
 use super::change::Change;
+use super::neighbours::{Neighbours, Turn};
 use super::privilege::check_name;
 
 /// Version of the journal's form.
@@ -87,18 +88,18 @@ impl Files {
 
     /// Names of all networks that have a journal.
     pub(super) fn present(home: &Home) -> Vec<String> {
-        let Ok(entries) = fs::read_dir(home.state().join("vpn")) else {
-            return Vec::new();
-        };
-        let mut names: Vec<String> = entries
-            .filter_map(|entry| {
-                let name = entry.ok()?.file_name().into_string().ok()?;
-                name.strip_suffix(".journal").map(str::to_owned)
-            })
-            .filter(|name| check_name(name).is_ok())
-            .collect();
-        names.sort();
-        names
+        names_in(&home.state().join("vpn"))
+    }
+
+    /// Those of the other networks that have a journal.
+    pub(super) fn others(&self) -> Vec<Self> {
+        let names = names_in(&self.folder).into_iter();
+        let others = names.filter(|name| *name != self.name);
+        let files = others.map(|name| Self {
+            folder: self.folder.clone(),
+            name,
+        });
+        files.collect()
     }
 
     pub(super) fn journal(&self) -> PathBuf {
@@ -111,22 +112,12 @@ impl Files {
 
     /// The lock, if nobody has it.
     pub(super) fn lock(&self) -> Result<Option<File>, SystemError> {
-        let path = self.folder.join(format!("{}.lock", self.name));
-        let taken = || -> io::Result<Option<File>> {
-            atomic_file::create_private_parent(&path)?;
-            let file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(&path)?;
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => Ok(Some(file)),
-                Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-                Err(error) => Err(error.into()),
-            }
-        };
-        taken().map_err(|source| SystemError::Journal { path, source })
+        lock(self.folder.join(format!("{}.lock", self.name)))
+    }
+
+    /// The lock of who is changing the system, if nobody is. No network has such a name.
+    pub(super) fn lock_system(&self) -> Result<Option<File>, SystemError> {
+        lock(self.folder.join(".system.lock"))
     }
 
     /// What stands in the journal; `None` without one.
@@ -156,6 +147,41 @@ impl Files {
             _ => Ok(()),
         }
     }
+}
+
+/// Networks that have a journal in a folder.
+fn names_in(folder: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| {
+            let name = entry.ok()?.file_name().into_string().ok()?;
+            name.strip_suffix(".journal").map(str::to_owned)
+        })
+        .filter(|name| check_name(name).is_ok())
+        .collect();
+    names.sort();
+    names
+}
+
+/// The lock of a file, which is made where it is not there; `None` when somebody has it.
+fn lock(path: PathBuf) -> Result<Option<File>, SystemError> {
+    let taken = || -> io::Result<Option<File>> {
+        atomic_file::create_private_parent(&path)?;
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    };
+    taken().map_err(|source| SystemError::Journal { path, source })
 }
 
 /// A journal that is open for writing: this process has the lock.
@@ -217,11 +243,14 @@ impl Drop for Journal {
 ///
 /// Where the machine was started anew since, or for another namespace, only files can have stayed.
 pub(super) fn undo_stale(files: &Files, record: &Record) -> Result<(), SystemError> {
+    // Undoing out of turn is better than not at all.
+    let _turn = Turn::take(files);
+    let neighbours = Neighbours::of(files);
     let here = record.is_of_this_kernel();
     let mut first = None;
     for change in record.changes.iter().rev() {
         if (here || change.is_of_files())
-            && let Err(error) = change.undo()
+            && let Err(error) = neighbours.undo(change)
         {
             first.get_or_insert(error);
         }

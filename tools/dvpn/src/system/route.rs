@@ -107,13 +107,14 @@ pub(super) struct HostAddress {
 }
 
 impl Netlink {
-    /// Sets the MTU and takes the interface up.
-    pub(super) fn bring_up(&mut self, interface: u32, mtu: u32) -> io::Result<()> {
+    /// Sets the MTU and the group, and takes the interface up.
+    pub(super) fn bring_up(&mut self, interface: u32, mtu: u32, group: u32) -> io::Result<()> {
         let mut message = LinkMessage::default();
         message.header.index = interface;
         message.header.flags = LinkFlags::Up;
         message.header.change_mask = LinkFlags::Up;
         message.attributes.push(LinkAttribute::Mtu(mtu));
+        message.attributes.push(LinkAttribute::Group(group));
         self.change(RouteNetlinkMessage::SetLink(message), 0)
     }
 

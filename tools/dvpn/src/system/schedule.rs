@@ -9,6 +9,7 @@ use dhtnet_identity::target::Network;
 
 use super::change::Change;
 use super::firewall::{self, Host, Table};
+use super::neighbours::Neighbours;
 use super::netlink::Netlink;
 use super::overlap::{self, Taken};
 use super::resolver::Resolver;
@@ -24,7 +25,7 @@ const FIRST_TABLE: u32 = 0x6468_0000;
 /// Where the rules stand: before the main table (32766), after what others put at the front.
 const BYPASS_PRIORITY: u32 = 5_110;
 const LOCAL_PRIORITY: u32 = 5_120;
-const TUNNEL_PRIORITY: u32 = 5_130;
+pub(super) const TUNNEL_PRIORITY: u32 = 5_130;
 
 /// What is to be done.
 #[derive(Debug, Default)]
@@ -33,21 +34,29 @@ pub(super) struct Schedule {
     pub(super) warnings: Vec<String>,
 }
 
-/// The changes that `plan` needs on this host, beside `made`, which are there already.
-pub(super) fn schedule(plan: &Plan, made: &[Change]) -> Result<Schedule, SystemError> {
+/// What others than the plan have changed: this network already, and its neighbours.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct There<'t> {
+    pub(super) made: &'t [Change],
+    pub(super) neighbours: &'t Neighbours,
+}
+
+/// The changes that `plan` needs on this host, where some are there already.
+pub(super) fn schedule(plan: &Plan, there: There<'_>) -> Result<Schedule, SystemError> {
     let number = interface_number(&plan.interface).map_err(|source| SystemError::NoInterface {
         name: plan.interface.clone(),
         source,
     })?;
     let mut schedule = Schedule::default();
-    let plan = &schedule.without_clashes(plan, made)?;
-    let sysctls = sysctls(plan, made)?;
-    schedule.add_firewall(plan, (&sysctls, made))?;
+    let plan = &schedule.without_clashes(plan, there)?;
+    let sysctls = sysctls(plan, there)?;
+    schedule.add_firewall(plan, (&sysctls, there.made))?;
     let mut changes: Vec<Change> = sysctls.into_iter().map(Change::Sysctl).collect();
     changes.push(Change::Link {
         name: plan.interface.clone(),
         number,
         mtu: plan.mtu.into(),
+        group: firewall::group_of(plan),
     });
     let has_v6 = sysctl::exists("net/ipv6");
     if !has_v6 {
@@ -69,28 +78,31 @@ pub(super) fn schedule(plan: &Plan, made: &[Change]) -> Result<Schedule, SystemE
         changes.extend(routing(plan, number, family));
     }
     schedule.changes.extend(changes);
-    schedule.add_resolver(plan, made)?;
+    schedule.add_resolver(plan, there)?;
     Ok(schedule)
 }
 
 /// Another full tunnel would be led away by the same rules.
-fn check_rules(plan: &Plan, made: &[Change], kernel: &mut Netlink) -> Result<(), SystemError> {
-    let has_rules = made
+fn check_rules(plan: &Plan, there: There<'_>, kernel: &mut Netlink) -> Result<(), SystemError> {
+    let has_rules = there
+        .made
         .iter()
         .any(|change| matches!(change, Change::Rule(rule) if rule.priority == TUNNEL_PRIORITY));
     if plan.is_full_tunnel() && !has_rules {
         for family in Family::BOTH {
             // A kernel without the family has no rules of it.
             if kernel.has_rule_at(family, TUNNEL_PRIORITY).unwrap_or(false) {
-                return Err(SystemError::SecondFullTunnel);
+                let name = there.neighbours.full_tunnel().map(str::to_owned);
+                return Err(SystemError::SecondFullTunnel { name });
             }
         }
     }
     Ok(())
 }
 
-/// Sysctls that the plan needs; those that were set for a former plan count as not yet set.
-fn sysctls(plan: &Plan, made: &[Change]) -> Result<Vec<Sysctl>, SystemError> {
+/// Sysctls that the plan needs; those that were set for a former plan, or by a neighbour, count as not
+/// yet set.
+fn sysctls(plan: &Plan, there: There<'_>) -> Result<Vec<Sysctl>, SystemError> {
     let mut needed = Vec::new();
     if plan.forwarding.is_on() {
         for family in Family::BOTH {
@@ -110,13 +122,18 @@ fn sysctls(plan: &Plan, made: &[Change]) -> Result<Vec<Sysctl>, SystemError> {
         "net/ipv4/conf/all/src_valid_mark" => plan.is_full_tunnel(),
         _ => plan.forwarding.is_on(),
     };
-    let kept = made.iter().filter_map(|change| match change {
+    let kept = there.made.iter().filter_map(|change| match change {
         Change::Sysctl(set) if wanted(&set.knob) => Some(set.clone()),
         _ => None,
     });
     let mut all: Vec<Sysctl> = kept.collect();
-    needed.retain(|new| !all.iter().any(|old| old.knob == new.knob));
-    all.extend(needed);
+    let of_neighbours = there.neighbours.sysctls().cloned();
+    let taken_over = of_neighbours.filter(|set| wanted(&set.knob));
+    for new in taken_over.chain(needed) {
+        if !all.iter().any(|old| old.knob == new.knob) {
+            all.push(new);
+        }
+    }
     Ok(all)
 }
 
@@ -192,15 +209,15 @@ impl Schedule {
     /// The plan without the routes that would take a network of the host away: peers and servers
     /// say them, and the host may come into such a network at any time. For addresses it is an
     /// error, unless we have them already.
-    fn without_clashes(&mut self, plan: &Plan, made: &[Change]) -> Result<Plan, SystemError> {
+    fn without_clashes(&mut self, plan: &Plan, there: There<'_>) -> Result<Plan, SystemError> {
         let mut kernel = open_netlink()?;
         let failed = |source| netlink_failed("read addresses and routes", source);
         let addresses = kernel.host_addresses().map_err(failed)?;
         let routes = kernel.host_routes().map_err(failed)?;
-        check_rules(plan, made, &mut kernel)?;
+        check_rules(plan, there, &mut kernel)?;
         let has = |wanted: &IpAddr| {
             let is_it = |change: &Change| matches!(change, Change::Address { address, .. } if address == wanted);
-            made.iter().any(is_it)
+            there.made.iter().any(is_it)
         };
         let mut new = plan.clone();
         new.addresses.retain(|(address, _)| !has(address));
@@ -258,16 +275,24 @@ impl Schedule {
         Ok(())
     }
 
-    fn add_resolver(&mut self, plan: &Plan, made: &[Change]) -> Result<(), SystemError> {
+    fn add_resolver(&mut self, plan: &Plan, there: There<'_>) -> Result<(), SystemError> {
         let Some(dns) = &plan.dns else {
             return Ok(());
         };
         let resolver = Resolver::plan(&plan.interface, dns)?;
-        let former = made.iter().find_map(|change| match change {
+        let former = there.made.iter().find_map(|change| match change {
             Change::Resolver(Resolver::File { before, .. }) => Some(before.clone()),
             _ => None,
         });
+        let rewriter = there.neighbours.rewriter();
         match (resolver, former) {
+            // What one of two puts back is what the other has written.
+            (Some(Resolver::File { path, .. }), None) if let Some(name) = rewriter => {
+                self.warnings.push(format!(
+                    "the resolver of this machine is left alone: {name} has rewritten {}",
+                    path.display()
+                ));
+            }
             // The file is ours by now; what it was before is what goes back.
             (Some(Resolver::File { path, after, .. }), Some(before)) => {
                 let resolver = Resolver::File { path, before, after };

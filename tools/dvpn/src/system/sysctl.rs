@@ -32,7 +32,16 @@ impl Sysctl {
         }))
     }
 
+    /// Whether the knob is as it was set.
+    pub(super) fn is_in_force(&self) -> bool {
+        read(&self.knob).is_ok_and(|now| now == self.after)
+    }
+
     pub(super) fn set(&self) -> Result<(), SystemError> {
+        // Setting it once more may turn others that somebody has set since.
+        if self.is_in_force() {
+            return Ok(());
+        }
         write(&self.knob, &self.after).map_err(|source| failed(&self.knob, source))
     }
 

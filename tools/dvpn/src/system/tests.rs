@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used)] // A failed unwrap is a failed test.
 
+mod neighbours;
+
 use std::cell::Cell;
 use std::fmt::Write as _;
 use std::fs;
@@ -138,19 +140,14 @@ fn assert_as_before(before: &str, when: &str) {
 
 /// Takes the interface away and makes it anew, as the end of its process would.
 fn renew_interface() {
-    for command in [
-        format!("ip link del {NAME}"),
-        format!("ip tuntap add {NAME} mode tun"),
-    ] {
-        let words: Vec<&str> = command.split(' ').collect();
-        assert!(
-            Command::new(words[0])
-                .args(&words[1..])
-                .status()
-                .unwrap()
-                .success()
-        );
-    }
+    renew_interface_called(NAME);
+}
+
+fn renew_interface_called(name: &str) {
+    let ip = |words: &[&str]| Command::new("ip").args(words).output().unwrap().status;
+    // It may not be there yet.
+    ip(&["link", "del", name]);
+    assert!(ip(&["tuntap", "add", name, "mode", "tun"]).success());
 }
 
 fn networks(texts: &[&str]) -> Vec<dhtnet_identity::target::Network> {
@@ -237,7 +234,7 @@ fn a_failure_at_any_step_leaves_everything_as_it_was() {
                 let gate = |_: &Change| {
                     step.set(step.get() + 1);
                     match step.get() == failing + 1 {
-                        true => Err(SystemError::SecondFullTunnel),
+                        true => Err(SystemError::SecondFullTunnel { name: None }),
                         false => Ok(()),
                     }
                 };
