@@ -55,7 +55,8 @@ async fn mapped(host: &Host, incoming: &Incoming) -> Result<String, DeclineReaso
     users.retain(|name| may_be(name));
     match users.as_slice() {
         [] => {
-            require(incoming, &Action::with(USER_ACTION, own))?;
+            // For the log; the peer is told what its owner can do about it.
+            let _ = incoming.require(&Action::with(USER_ACTION, own));
             let message = "dsh.user is not allowed for any user: it runs as root, and nothing there \
                            says which user this device is (--user NAME, or dsh.user NAME in \
                            policy.toml)";
