@@ -101,9 +101,10 @@ pub(crate) struct Core {
     began: Option<Instant>,
     settings: TransportSettings,
     tuning: Tuning,
-    slots: Vec<Option<Connection>>,
+    /// Boxed, so that room for more of them is small.
+    slots: Vec<Option<Box<Connection>>>,
     /// Over for QUIC, but held: what had arrived can still be read.
-    lingering: BTreeMap<ConnectionKey, Connection>,
+    lingering: BTreeMap<ConnectionKey, Box<Connection>>,
     generation: u64,
     pending_handshakes: usize,
     /// Connections that may have something to send, each at most once.
@@ -235,7 +236,8 @@ impl Core {
         if self.slots.len() <= handle.0 {
             self.slots.resize_with(handle.0 + 1, || None);
         }
-        self.slots[handle.0] = Some(Connection::new(now, key, handle, quic, paths, &self.tuning));
+        let connection = Connection::new(now, key, handle, quic, paths, &self.tuning);
+        self.slots[handle.0] = Some(Box::new(connection));
         key
     }
 
@@ -252,7 +254,7 @@ impl Core {
     /// Handles what is due at `now`.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         while let Some(key) = self.timers.expired(now) {
-            let live = self.slots.get_mut(key.slot).and_then(Option::as_mut);
+            let live = self.slots.get_mut(key.slot).and_then(Option::as_deref_mut);
             if let Some(connection) = live.filter(|connection| connection.key == key) {
                 connection.handle_timeout(now);
                 connection.paths.handle_timeout(now, &mut self.rng);
@@ -334,7 +336,7 @@ impl Core {
 
     /// Runs the machines of one connection until they have nothing to tell each other.
     pub(crate) fn drive(&mut self, now: Instant, key: ConnectionKey) {
-        let Some(connection) = self.slots.get_mut(key.slot).and_then(Option::as_mut) else {
+        let Some(connection) = self.slots.get_mut(key.slot).and_then(Option::as_deref_mut) else {
             return;
         };
         if connection.key != key {
@@ -465,18 +467,18 @@ impl Core {
         let live = self
             .slots
             .get(key.slot)
-            .and_then(Option::as_ref)
+            .and_then(Option::as_deref)
             .filter(|c| c.key == key);
-        live.or_else(|| self.lingering.get(&key))
+        live.or_else(|| self.lingering.get(&key).map(Box::as_ref))
     }
 
     pub(crate) fn get_mut(&mut self, key: ConnectionKey) -> Option<&mut Connection> {
         let live = self
             .slots
             .get_mut(key.slot)
-            .and_then(Option::as_mut)
+            .and_then(Option::as_deref_mut)
             .filter(|c| c.key == key);
-        live.or_else(|| self.lingering.get_mut(&key))
+        live.or_else(|| self.lingering.get_mut(&key).map(Box::as_mut))
     }
 
     /// Every connection that QUIC still knows.
@@ -502,7 +504,7 @@ impl Core {
     }
 
     pub(crate) fn connections(&self) -> impl Iterator<Item = &Connection> {
-        self.slots.iter().flatten()
+        self.slots.iter().flatten().map(Box::as_ref)
     }
 
     pub(crate) fn dropped(&self) -> DropReport {
@@ -521,9 +523,9 @@ impl Core {
         let live = self
             .slots
             .get_mut(key.slot)
-            .and_then(Option::as_mut)
+            .and_then(Option::as_deref_mut)
             .filter(|c| c.key == key);
-        let connection = live.or_else(|| self.lingering.get_mut(&key))?;
+        let connection = live.or_else(|| self.lingering.get_mut(&key).map(Box::as_mut))?;
         if connection.phase == Phase::Handshaking {
             return None;
         }

@@ -208,8 +208,8 @@ impl Parts {
             if by_connection {
                 self.until_unanswered(id).await;
             }
-            self.converse((peer, service), (id, places), offer, rng)
-                .await;
+            // Boxed, for many calls may wait to come so far.
+            Box::pin(self.converse((peer, service), (id, places), offer, rng)).await;
         };
         tokio::select! {
             () = conversation => {}

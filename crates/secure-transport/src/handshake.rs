@@ -105,8 +105,9 @@ pub(crate) struct Handshake {
     expected: Option<DeviceId>,
     /// Our own transport parameters, until they were sent.
     parameters: Vec<u8>,
-    /// Dropped, keys and all, with the last Noise message.
-    noise: Option<NoiseHandshake>,
+    /// Dropped, keys and all, with the last Noise message; boxed, for a connection is kept much
+    /// longer than its handshake.
+    noise: Option<Box<NoiseHandshake>>,
     reader: FrameReader,
     stage: Stage,
     agreement: Option<Agreement>,
@@ -161,7 +162,7 @@ impl Handshake {
             role,
             expected: None,
             parameters: Vec::new(),
-            noise: Some(noise),
+            noise: Some(Box::new(noise)),
             reader: FrameReader::default(),
             stage,
             agreement: None,

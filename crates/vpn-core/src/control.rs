@@ -19,6 +19,10 @@ pub const VERSION: u8 = 1;
 /// Longest message, bytes: the list of [`MAX_PEERS`] with a few networks each.
 pub const MAX_MESSAGE: usize = 60_000;
 
+/// What reading a message may come to as bincode counts it: each number at its full size, which is
+/// at most eight times what it takes in the message.
+const MAX_COUNTED: usize = 8 * MAX_MESSAGE;
+
 /// Longest [`Join`], bytes: what the metadata of a request holds (channel-mux).
 pub const MAX_JOIN: usize = 4096;
 
@@ -243,7 +247,7 @@ fn decode<T: DeserializeOwned + Serialize, const LIMIT: usize>(
         return Err(ControlError::Version(*version));
     }
     check(bytes.len() <= LIMIT)?;
-    let config = bincode::config::standard().with_limit::<MAX_MESSAGE>();
+    let config = bincode::config::standard().with_limit::<MAX_COUNTED>();
     let (message, used): (T, usize) =
         bincode::serde::decode_from_slice(body, config).map_err(|_| ControlError::Malformed)?;
     // bincode takes numbers in more bytes than they need; two forms of one message are one too many.

@@ -1,10 +1,12 @@
 //! `dvpn -l`: gives addresses, tells clients of each other, and carries between them.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use dhtnet::{Channel, ChannelKind, DeclineCode, DeclineReason, DeviceId, Incoming, RecvHalf};
 use dhtnet_cli::{Failure, Peer};
 use dhtnet_identity::policy::Action;
@@ -276,7 +278,8 @@ impl Server {
         let (mut send, mut recv) = channel.split();
         let mut changes = self.changes.subscribe();
         let id = &peer.address.id;
-        let (mut welcomed, mut listed) = (None, None);
+        // Of the list, which is as long as there are clients, each of them keeps a mark only.
+        let (marks, mut welcomed, mut listed) = (RandomState::new(), None, None);
         let mut ended = std::pin::pin!(until_end(&mut recv));
         loop {
             let now = self.state().members.get(id).cloned();
@@ -289,10 +292,11 @@ impl Server {
                 say(&mut send, &Message::Welcome(welcome.clone())).await?;
                 welcomed = Some(welcome);
             }
-            let peers = fitting(self.peers_for(id));
-            if listed.as_ref() != Some(&peers) {
-                say(&mut send, &Message::Peers(peers.clone())).await?;
-                listed = Some(peers);
+            let list = fitting(self.peers_for(id))?;
+            let mark = marks.hash_one(&list);
+            if listed != Some(mark) {
+                send.write_chunk(list).await?;
+                listed = Some(mark);
             }
             tokio::select! {
                 ended = &mut ended => return ended,
@@ -462,24 +466,27 @@ async fn until_end(recv: &mut RecvHalf) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The list as one message holds it. Where many bring many networks, the addresses are left out, which
+/// The list as one message. Where many bring many networks, the addresses are left out, which
 /// are also found otherwise, and then networks of those that bring the most.
-fn fitting(mut peers: Vec<control::Peer>) -> Vec<control::Peer> {
-    let fits = |peers: &Vec<control::Peer>| Message::Peers(peers.clone()).encode().is_some();
-    if fits(&peers) {
-        return peers;
+fn fitting(mut peers: Vec<control::Peer>) -> std::io::Result<Bytes> {
+    let encoded = |peers: &[control::Peer]| Message::Peers(peers.to_vec()).encode();
+    let mut message = encoded(&peers);
+    if message.is_none() {
+        for peer in &mut peers {
+            peer.hints.clear();
+        }
+        message = encoded(&peers);
     }
-    for peer in &mut peers {
-        peer.hints.clear();
-    }
-    while !fits(&peers)
+    while message.is_none()
         && let Some(most) = peers.iter_mut().max_by_key(|peer| peer.routes.len())
         && !most.routes.is_empty()
     {
         most.routes.truncate(most.routes.len() / 2);
         tracing::warn!("clients bring more networks than one message holds");
+        message = encoded(&peers);
     }
-    peers
+    let message = message.ok_or_else(|| std::io::Error::other("a list that is too long"))?;
+    Ok(message.into())
 }
 
 fn bad(why: &str) -> DeclineReason {
@@ -489,9 +496,17 @@ fn bad(why: &str) -> DeclineReason {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // A failed unwrap is a failed test.
-    use dhtnet_vpn_core::control::{MAX_ADDRESSES, MAX_ROUTES, Route};
+    use dhtnet_vpn_core::control::{LENGTH, MAX_ADDRESSES, MAX_ROUTES, Route};
 
     use super::*;
+
+    /// The list that a client reads.
+    fn told(peers: Vec<control::Peer>) -> Vec<control::Peer> {
+        match Message::decode(&fitting(peers).unwrap()[LENGTH..]).unwrap() {
+            Message::Peers(peers) => peers,
+            _ => panic!("another message"),
+        }
+    }
 
     #[test]
     fn the_list_of_as_many_clients_as_there_may_be_fits_into_a_message_whatever_they_bring() {
@@ -506,11 +521,9 @@ mod tests {
             way: Way::Direct,
         };
         let few: Vec<_> = (0..3).map(peer).collect();
-        assert_eq!(fitting(few.clone()), few);
+        assert_eq!(told(few.clone()), few);
         let all: Vec<_> = (0..=u8::MAX).map(peer).collect();
         assert_eq!(all.len(), MAX_CLIENTS);
-        let fitting = fitting(all);
-        assert_eq!(fitting.len(), MAX_CLIENTS);
-        assert!(Message::Peers(fitting).encode().is_some());
+        assert_eq!(told(all).len(), MAX_CLIENTS);
     }
 }

@@ -60,7 +60,7 @@ impl Core {
         handle: ConnectionHandle,
         event: quinn_proto::ConnectionEvent,
     ) {
-        let Some(connection) = self.slots.get_mut(handle.0).and_then(Option::as_mut) else {
+        let Some(connection) = self.slots.get_mut(handle.0).and_then(Option::as_deref_mut) else {
             return;
         };
         let key = connection.key;
