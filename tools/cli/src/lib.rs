@@ -31,7 +31,6 @@ mod peer;
 #[cfg(feature = "network")]
 pub mod policy;
 pub mod process;
-mod progress;
 pub mod service;
 #[cfg(feature = "network")]
 pub mod services;
@@ -44,7 +43,6 @@ pub use failure::Failure;
 pub use home::Home;
 pub use peer::Peer;
 pub use process::Io;
-pub use progress::{Bytes, ProgressLine};
 pub use shutdown::{Interrupts, Shutdown, ShutdownTrigger};
 pub use state_file::StateFile;
 pub use talk::{Talk, Verbosity};

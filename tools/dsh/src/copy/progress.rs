@@ -1,10 +1,15 @@
 //! What a person sees of a copy, and what a program is told at its end.
 
+use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use dhtnet_cli::{Bytes, Peer, ProgressLine, Talk, Verbosity};
+use dhtnet_cli::{Peer, Talk, Verbosity};
 use dhtnet_copy::{Event, Observer, Summary};
+use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
+
+/// Drawings a second; a person sees no more.
+const DRAWINGS: u8 = 5;
 
 /// Failures that are kept for the summary of `--json`; all are told as they happen.
 const MAX_FAILURES: usize = 1000;
@@ -15,7 +20,7 @@ const MAX_NAME: usize = 30;
 /// A moving line on a terminal, and lines for what fails. Clones share it.
 #[derive(Clone)]
 pub(super) struct Progress {
-    line: ProgressLine,
+    bar: ProgressBar,
     talk: Talk,
     peer: Arc<str>,
     failures: Arc<Mutex<Vec<Value>>>,
@@ -23,16 +28,21 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn new(talk: &Talk, peer: &Peer) -> Self {
-        let line = match talk.verbosity() {
-            Verbosity::Quiet => ProgressLine::hidden(),
-            _ => ProgressLine::on_stderr(None),
+        let is_seen = std::io::stderr().is_terminal() && talk.verbosity() >= Verbosity::Normal;
+        let bar = if is_seen {
+            let target = ProgressDrawTarget::stderr_with_hz(DRAWINGS);
+            let bar = ProgressBar::with_draw_target(None, target);
+            set_style(&bar, "{bytes}  {binary_bytes_per_sec}  {elapsed}  {msg}");
+            bar
+        } else {
+            ProgressBar::hidden()
         };
         let peer = match &peer.name {
             Some(name) => name.clone(),
             None => format!("{}…", peer.address.id.short()),
         };
         Self {
-            line,
+            bar,
             talk: talk.clone(),
             peer: peer.into(),
             failures: Arc::default(),
@@ -41,17 +51,17 @@ impl Progress {
 
     /// Whether somebody looks at it, so that counting everything first is worth while.
     pub(super) fn is_seen(&self) -> bool {
-        !self.line.is_hidden()
+        !self.bar.is_hidden()
     }
 
     /// Takes the line away.
     pub(super) fn clear(&self) {
-        self.line.clear();
+        self.bar.finish_and_clear();
     }
 
     /// A line beside the moving one.
     fn say(&self, line: impl FnOnce(&Talk)) {
-        self.line.suspend(|| line(&self.talk));
+        self.bar.suspend(|| line(&self.talk));
     }
 
     fn failed(&self, place: &str, reason: &str, failure: Value) {
@@ -82,18 +92,24 @@ impl Progress {
 impl Observer for Progress {
     fn on_event(&mut self, event: Event) {
         match event {
-            Event::Expected { bytes, .. } => self.line.set_total(bytes),
+            Event::Expected { bytes, .. } => {
+                self.bar.set_length(bytes);
+                let template = "{bytes} of {total_bytes}  {percent}%  {binary_bytes_per_sec}  \
+                                {eta} left  {msg}";
+                set_style(&self.bar, template);
+            }
             Event::Begun { path, resumed, .. } => {
-                self.line.set_message(&end_of(&path));
-                self.line.skip(resumed);
+                self.bar.set_message(end_of(&path));
+                // What is there already is no part of the rate.
+                self.bar.set_position(self.bar.position() + resumed);
                 if resumed > 0 {
-                    let resumed = Bytes(resumed);
+                    let resumed = HumanBytes(resumed);
                     self.say(|talk| talk.detail(format_args!("{path}: {resumed} were there")));
                 }
             }
-            Event::Advanced(bytes) => self.line.advance(bytes),
-            Event::Verified(_) => self.line.set_message("verifying"),
-            Event::Unchanged { size } => self.line.skip(size),
+            Event::Advanced(bytes) => self.bar.inc(bytes),
+            Event::Verified(_) => self.bar.set_message("verifying"),
+            Event::Unchanged { size } => self.bar.inc(size),
             Event::Skipped { path, reason } => {
                 self.say(|talk| talk.note(format_args!("{path}: skipped: {reason}")));
             }
@@ -122,13 +138,17 @@ impl Observer for Progress {
 
 /// The summary for people.
 pub(super) fn words(sum: &Summary) -> String {
-    let mut words = format!("copied {}, {}", count(sum.files, "file"), Bytes(sum.bytes));
+    let mut words = format!(
+        "copied {}, {}",
+        count(sum.files, "file"),
+        HumanBytes(sum.bytes)
+    );
     let mut add = |number: u64, what: String| {
         if number > 0 {
             words.push_str(&format!("; {what}"));
         }
     };
-    let were_there = format!("{} more were there", Bytes(sum.resumed));
+    let were_there = format!("{} more were there", HumanBytes(sum.resumed));
     add(sum.resumed, were_there);
     add(sum.links, count(sum.links, "link"));
     add(sum.unchanged, format!("{} unchanged", sum.unchanged));
@@ -149,6 +169,13 @@ fn end_of(path: &str) -> String {
     match name.char_indices().nth(MAX_NAME) {
         None => name.to_owned(),
         Some((end, _)) => format!("{}…", &name[..end]),
+    }
+}
+
+fn set_style(bar: &ProgressBar, template: &str) {
+    // The template is a constant; were it wrong, the one before would do.
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
     }
 }
 
