@@ -12,6 +12,7 @@ use dhtnet_dht_core::item::{ItemSigner, MutableItem};
 use dhtnet_dht_core::node::{Item, Mapping};
 use dhtnet_identity::{DeviceId, DeviceKey, PeerAddress};
 use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -52,15 +53,33 @@ const SPACING: Duration = Duration::from_secs(1);
 /// differ a little included.
 const SLACK: Duration = Duration::from_secs(5 * 60);
 
+/// How long records of other services are waited for when the first was found. The look-ups run at the
+/// same time over the same nodes; that of a record that nobody made takes until the last node was silent.
+const FURTHER_RECORDS: Duration = Duration::from_millis(200);
+
 /// Brings the services of a device with the newest records to the front; the others stay in their
 /// order. Does so at its end: who gives up waiting finds them as they were.
 pub(crate) async fn newest_first(dht: &Dht, id: &DeviceId, services: &mut [Service]) {
-    let records = services.iter().map(|service| record(dht, id, service));
-    let records = futures_util::future::join_all(records).await;
-    let numbers = records
+    let mut looking: FuturesUnordered<_> = services
         .iter()
-        .map(|record| record.as_ref().map(MutableItem::seq));
-    let mut dated: Vec<_> = numbers.zip(services.iter().cloned()).collect();
+        .enumerate()
+        .map(async |(at, service)| (at, record(dht, id, service).await))
+        .collect();
+    let mut numbers = vec![None; services.len()];
+    while let Some((at, found)) = looking.next().await {
+        numbers[at] = found.map(|record| record.seq());
+        if numbers[at].is_some() {
+            break;
+        }
+    }
+    let further = async {
+        while let Some((at, found)) = looking.next().await {
+            numbers[at] = found.map(|record| record.seq());
+        }
+    };
+    let _ = tokio::time::timeout(FURTHER_RECORDS, further).await;
+    drop(looking);
+    let mut dated: Vec<_> = numbers.into_iter().zip(services.iter().cloned()).collect();
     dated.sort_by_key(|(number, _)| Reverse(*number));
     for (place, (_, service)) in services.iter_mut().zip(dated) {
         *place = service;
