@@ -258,11 +258,17 @@ impl Sessions {
     pub(crate) fn handle_offer(&self, now: Instant, id: SessionId, mut offer: Offer) {
         let tunnels = Tunnels::now();
         let is_inside = |candidate: &Candidate| tunnels.contain(candidate.address.ip());
-        offer.candidates.retain(|candidate| !is_inside(candidate));
         let mut inner = self.lock();
         let Some(entry) = inner.sessions.get_mut(&id) else {
             return;
         };
+        for candidate in offer
+            .candidates
+            .extract_if(.., |offered| is_inside(offered))
+        {
+            let (peer, address) = (entry.peer.short(), candidate.address);
+            tracing::debug!(%peer, %address, "inside a tunnel of ours");
+        }
         if self.preference == PathPreference::Direct {
             let relayed = |c: &Candidate| c.kind == CandidateKind::Relayed;
             offer.candidates.retain(|candidate| !relayed(candidate));
