@@ -116,7 +116,7 @@ impl Options {
 type Suite = fn(&Options) -> Result<Table, BenchError>;
 
 /// Every measurement by name.
-pub const SUITES: [(&str, Suite); 24] = [
+pub const SUITES: [(&str, Suite); 25] = [
     ("forward", forward::run),
     ("latency", latency::run),
     ("connections", connections::run),
@@ -134,6 +134,7 @@ pub const SUITES: [(&str, Suite); 24] = [
     ("relay", relay::run),
     ("path-change", relay::run_changes),
     ("vpn", vpn::run),
+    ("vpn-ping", vpn::run_ping),
     ("vpn-peers", vpn_peers::run),
     ("dht-32", dht::well_32),
     ("dht-128", dht::well_128),

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use self::wireguard::Program;
-use super::report::{Baseline, Column, Table};
+use super::report::{Baseline, Column, Table, quantile};
 use super::{BenchError, Options};
 use crate::device::{Device, Tools};
 use crate::lab::{Command, Families, Host, Lab, Process};
@@ -33,6 +33,9 @@ const RATES: [u32; 12] = [
     100, 200, 300, 400, 500, 600, 700, 800, 1_000, 1_200, 1_500, 2_000,
 ];
 const TRIES: u32 = 3;
+
+/// Tunnels of which the round trips of one round are taken.
+const PING_ROUNDS: usize = 5;
 
 /// Between two looks at whether something has come up.
 const POLL: Duration = Duration::from_millis(50);
@@ -203,20 +206,16 @@ impl Tunnel {
         Some(most as f64 / f64::from(1 << 20))
     }
 
-    /// Median round trip of small packets, microseconds.
-    fn ping(&self) -> Result<f64, BenchError> {
+    /// Round trips of small packets, microseconds.
+    fn ping(&self) -> Result<Vec<f64>, BenchError> {
         let ping = self.hosts[1].command("ping");
         let ping = ping.args(["-c", "200", "-i", "0.01", "-W", "1"]);
         let done = ping.arg(self.to.to_string()).start()?.finish(LIMIT)?;
-        let mut times: Vec<f64> = done
-            .text()
+        let text = done.text();
+        let times = text
             .lines()
-            .filter_map(|line| line.split_once("time=")?.1.split(' ').next()?.parse().ok())
-            .collect();
-        times.sort_by(f64::total_cmp);
-        let median = times.get(times.len() / 2);
-        let median = median.ok_or_else(|| io::Error::other("no answer to ping"))?;
-        Ok(median * 1000.0)
+            .filter_map(|line| line.split_once("time=")?.1.split(' ').next()?.parse().ok());
+        Ok(times.map(|time: f64| time * 1000.0).collect())
     }
 
     /// The largest of some rates of datagrams of 1,200 bytes, Mbit/s, of which less than one in 200
@@ -311,19 +310,14 @@ fn output(command: Command) -> Result<String, BenchError> {
 /// The suite.
 pub(super) fn run(options: &Options) -> Result<Table, BenchError> {
     let title = "One tunnel between two hosts, MTU 1500: TCP by iperf3 up and down, processor time of both \
-                 ends, datagrams of 1,200 bytes with less than 0.5 % lost in two of three tries, ping, memory.";
+                 ends, datagrams of 1,200 bytes with less than 0.5 % lost in two of three tries, memory.";
     let tools = options.tools.as_ref();
-    let peer = match Program::find(Maker::OffloadingWireguardGo, tools) {
-        Ok(_) => Maker::OffloadingWireguardGo,
-        Err(_) => Maker::WireguardGo,
-    };
-    let ratio = || Baseline::Row(peer.name());
+    let ratio = || Baseline::Row(wireguard_go(tools).name());
     let columns = vec![
         Column::new("TCP up, Gbit/s", ratio(), 2),
         Column::new("TCP down, Gbit/s", ratio(), 2),
         Column::new("CPU s/GiB", ratio(), 2),
         Column::new("UDP, Mbit/s", ratio(), 0),
-        Column::new("ping p50, µs", ratio(), 0),
         Column::new("RSS, MiB", Baseline::None, 1),
     ];
     let mut table = Table::new("vpn", title.to_owned(), columns);
@@ -332,10 +326,62 @@ pub(super) fn run(options: &Options) -> Result<Table, BenchError> {
         return Ok(table);
     }
     let seconds = if options.rounds > 1 { "5" } else { "2" };
-    for _ in 0..options.rounds {
+    in_turns(options.rounds, tools, &mut table, |tunnel, row, table| {
+        measure(tunnel, (row, seconds), table)
+    });
+    Ok(table)
+}
+
+/// The suite of round trips. Each tunnel is made anew for each of many rounds: on which processors
+/// its processes come to run decides about as much as the program does.
+pub(super) fn run_ping(options: &Options) -> Result<Table, BenchError> {
+    let tools = options.tools.as_ref();
+    let ratio = || Baseline::Row(Maker::OpenVpn.name());
+    let rounds = options.rounds * PING_ROUNDS;
+    let mut table = Table::new(
+        "vpn-ping",
+        format!(
+            "Small packets through a tunnel, 200 in each of {rounds} rounds of a new tunnel, 10 ms apart: medians of \
+             the rounds."
+        ),
+        vec![
+            Column::new("p50, µs", ratio(), 0),
+            Column::new("p90, µs", ratio(), 0),
+        ],
+    );
+    in_turns(rounds, tools, &mut table, |tunnel, row, table| {
+        let times = tunnel.ping()?;
+        for (column, share) in [0.5, 0.9].into_iter().enumerate() {
+            let time = quantile(&times, share);
+            let time = time.ok_or_else(|| io::Error::other("no answer to ping"))?;
+            table.add(row, column, time);
+        }
+        Ok(())
+    });
+    Ok(table)
+}
+
+/// The wireguard-go that others are compared with.
+fn wireguard_go(tools: Option<&Tools>) -> Maker {
+    match Program::find(Maker::OffloadingWireguardGo, tools) {
+        Ok(_) => Maker::OffloadingWireguardGo,
+        Err(_) => Maker::WireguardGo,
+    }
+}
+
+/// Measures all makers' tunnels in turns, and names their versions.
+fn in_turns(
+    rounds: usize,
+    tools: Option<&Tools>,
+    table: &mut Table,
+    measure: impl Fn(&Tunnel, &'static str, &mut Table) -> Result<(), BenchError>,
+) {
+    for _ in 0..rounds {
         for maker in Maker::ALL {
-            let measured = Tunnel::new(maker, tools)
-                .and_then(|tunnel| measure(&tunnel, (maker.name(), seconds), &mut table));
+            let measured = Tunnel::new(maker, tools).and_then(|tunnel| {
+                tunnel.await_up()?;
+                measure(&tunnel, maker.name(), table)
+            });
             if let Err(error) = measured {
                 table.note(match error {
                     BenchError::Missing { .. } => error.to_string(),
@@ -352,7 +398,6 @@ pub(super) fn run(options: &Options) -> Result<Table, BenchError> {
     if !versions.is_empty() {
         table.note(format!("Versions: {}.", versions.join(", ")));
     }
-    Ok(table)
 }
 
 fn measure(
@@ -360,8 +405,6 @@ fn measure(
     (row, seconds): (&'static str, &str),
     table: &mut Table,
 ) -> Result<(), BenchError> {
-    tunnel.await_up()?;
-    table.add(row, 4, tunnel.ping()?);
     let (up, per_gib) = tunnel.tcp(&[], seconds)?;
     table.add(row, 0, up);
     if let Some(per_gib) = per_gib {
@@ -370,7 +413,7 @@ fn measure(
     table.add(row, 1, tunnel.tcp(&["-R"], seconds)?.0);
     table.add(row, 3, tunnel.datagrams()?);
     if let Some(resident) = tunnel.resident_mib() {
-        table.add(row, 5, resident);
+        table.add(row, 4, resident);
     }
     Ok(())
 }
