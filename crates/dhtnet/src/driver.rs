@@ -144,11 +144,11 @@ impl Driver {
             self.deferred = false;
             state.abandoned
         };
+        // First, for somebody waits for it.
+        let (more, blocked) = self.send(cx);
         let (dht_deadline, dht_more) = self.drive_dht(cx, now);
         let (session_deadline, sessions_more) = self.drive_sessions(cx, now);
-        busy |= dht_more | sessions_more;
-        let (more, blocked) = self.send(cx);
-        busy |= more;
+        busy |= more | dht_more | sessions_more;
         // Last, for what was sent makes relays be asked for channels.
         let (relay_deadline, relays_more) = self.drive_relays(cx, now);
         busy |= relays_more;

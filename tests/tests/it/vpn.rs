@@ -4,11 +4,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use dhtnet::identity::key_file;
+use dhtnet::{ChannelRequest, Node, PeerAddress};
 use dhtnet_tests::device::{Device, Tools};
 use dhtnet_tests::lab::skip::{lab_or_skip, report};
 use dhtnet_tests::lab::{Command, Families, Finished, Lab, Lan, Process};
 use dhtnet_tests::nat_router::Nat;
 use dhtnet_tests::ssh::find;
+use dhtnet_vpn_core::control::Join;
 
 use crate::hole_punching::street;
 use crate::pair::{LIMIT, PORT, assert_done, tools};
@@ -329,6 +332,44 @@ fn a_client_that_sends_from_another_address_is_not_heard_and_counted() {
         "{told}"
     );
     await_ping(client, SERVER.into(), LEAST_MTU);
+}
+
+/// A client that says that it leaves and goes on sending would hold addresses that are given to
+/// others.
+#[test]
+fn packets_of_a_client_that_has_left_are_carried_no_more() {
+    let name = "packets_of_a_client_that_has_left_are_carried_no_more";
+    let Some(office) = office(name, 1) else {
+        return;
+    };
+    let mut serving = office.serve(&[]);
+    let client = &office.clients[0];
+    let key = key_file::load(client.home().join("identity.pem")).unwrap();
+    let to: PeerAddress = office.address().parse().unwrap();
+    let ended = client.host().run(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.enable_all().build().unwrap();
+        runtime.block_on(async {
+            let node = Node::builder(key).mdns(false).build().await.unwrap();
+            let join = ChannelRequest::stream("dvpn.join").metadata(Join::default().encode());
+            let (mut send, mut recv) = node.connect(&to, join).await.unwrap().split();
+            let welcome = recv.read_chunk(usize::MAX).await.unwrap();
+            assert!(welcome.is_some_and(|welcome| !welcome.is_empty()));
+            let packets = ChannelRequest::datagrams("dvpn.packets");
+            let packets = node.connect(&to, packets).await.unwrap();
+            let carried = packets.recv_datagram();
+            let carried = tokio::time::timeout(Duration::from_millis(500), carried).await;
+            assert!(carried.is_err(), "ended while it takes part: {carried:?}");
+            send.finish();
+            let ended = tokio::time::timeout(LIMIT, packets.recv_datagram()).await;
+            node.shutdown().await;
+            ended
+        })
+    });
+    let ended = ended.unwrap();
+    assert!(matches!(ended, Ok(Ok(None) | Err(_))), "{ended:?}");
+    let told = |line: &str| line.contains("it has left").then_some(());
+    serving.await_line("that it has left", LIMIT, told).unwrap();
 }
 
 #[test]

@@ -64,8 +64,8 @@ pub fn start_async<F, C>(
     run: impl FnOnce(Vec<OsString>, Io, Shutdown) -> F,
 ) -> !
 where
-    F: Future<Output = C>,
-    C: Into<u8>,
+    F: Future<Output = C> + Send + 'static,
+    C: Into<u8> + Send + 'static,
 {
     let code = guarded(tool, || {
         with_io(tool, |mut io| {
@@ -91,7 +91,12 @@ where
                         return ExitCode::Failed.into();
                     }
                 }
-                run(words(), io, shutdown).await.into()
+                // A task: what the runtime polls itself comes after all tasks and one more look at
+                // the descriptors, on the way of every byte.
+                match tokio::spawn(run(words(), io, shutdown)).await {
+                    Ok(code) => code.into(),
+                    Err(failed) => panic::resume_unwind(failed.into_panic()),
+                }
             });
             // A name look-up that still waits for its server must not hold the process.
             runtime.shutdown_background();

@@ -410,13 +410,13 @@ impl UpNetwork {
         let mut tasks = JoinSet::new();
         let (serving, session) = (server.clone(), self.session.clone());
         tasks.spawn(serving.run());
+        tasks.spawn(run_outgoing(session.engine.clone()));
         session.talk.bare(peer_command(&session));
         self.tell_up();
         let mut mtu = self.session.engine.mtu();
         let engine = self.session.engine.clone();
         tokio::select! {
             code = shutdown.requested() => Ok(code),
-            error = engine.run_outgoing() => Err(interface_failure(&error)),
             () = engine.run_refresh() => pending().await,
             Some(ended) = tasks.join_next() => Err(ended.unwrap_or_else(|_| panicked())),
             ended = async {
@@ -466,11 +466,11 @@ impl UpNetwork {
         if is_called {
             tasks.spawn(mesh::listen(self.session.clone()));
         }
+        tasks.spawn(run_outgoing(self.session.engine.clone()));
         let mut mtu = self.session.engine.mtu();
         let engine = self.session.engine.clone();
         tokio::select! {
             code = shutdown.requested() => Ok(code),
-            error = engine.run_outgoing() => Err(interface_failure(&error)),
             () = engine.run_refresh() => pending().await,
             Some(ended) = tasks.join_next() => Err(ended.unwrap_or_else(|_| panicked())),
             ended = async {
@@ -578,7 +578,9 @@ async fn next_mtu(mtu: &mut watch::Receiver<u16>, current: &mut u16) {
     }
 }
 
-fn interface_failure(error: &std::io::Error) -> Failure {
+/// A task of its own, so that a packet wakes this and nothing else.
+async fn run_outgoing(engine: Arc<Engine>) -> Failure {
+    let error = engine.run_outgoing().await;
     Failure::failed(format!("the interface failed: {error}"))
 }
 

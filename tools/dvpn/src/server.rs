@@ -379,16 +379,29 @@ impl Server {
         let session = &self.session;
         let peer = session.name(id);
         let networks = session.networks_of(&id, member.ipv4, &member.routes);
-        let carried = session
-            .carry(member.reach, incoming.accept(), &networks, |_| {
-                // What it may have become another meanwhile.
-                self.apply_rights(&id);
-            })
-            .await;
-        if let Err(error) = carried {
-            session
-                .talk
-                .detail(format_args!("no more packets of {peer}: {error}"));
+        let carrying = session.carry(member.reach, incoming.accept(), &networks, |_| {
+            // What it may have become another meanwhile.
+            self.apply_rights(&id);
+        });
+        let why = tokio::select! {
+            carried = carrying => match carried {
+                Ok(()) => return,
+                Err(error) => error.to_string(),
+            },
+            // Else its addresses could not be another's.
+            () = self.absent(&id) => "it has left".to_owned(),
+        };
+        session
+            .talk
+            .detail(format_args!("no more packets of {peer}: {why}"));
+    }
+
+    /// Waits until a device is no member.
+    async fn absent(&self, id: &DeviceId) {
+        let mut changes = self.changes.subscribe();
+        while self.state().members.contains_key(id) {
+            // The sender lives as long as the server.
+            let _ = changes.changed().await;
         }
     }
 

@@ -18,6 +18,7 @@ use dhtnet_identity::{Contacts, DeviceId, PeerAddress};
 use dhtnet_vpn_core::control::{self, ControlError, Join, Message};
 use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::client::mesh::Listed;
 use crate::engine::{Engine, LinkError};
@@ -211,9 +212,13 @@ impl Session {
             link: &link,
         };
         joined(&link);
+        // A task of its own, so that a packet wakes this and nothing else; it ends with this call.
+        let mut incoming = JoinSet::new();
+        let (engine, carried) = (self.engine.clone(), link.clone());
+        incoming.spawn(async move { engine.run_incoming(&carried).await });
         tokio::select! {
-            ended = self.engine.run_incoming(guard.link) => Ok(ended?),
-            () = link.run_backlog() => Ok(()),
+            Some(ended) = incoming.join_next() => Ok(ended.map_err(std::io::Error::other)??),
+            () = guard.link.run_backlog() => Ok(()),
         }
     }
 }

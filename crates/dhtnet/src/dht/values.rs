@@ -34,9 +34,10 @@ impl At {
     /// [`DhtError::Value`] when an item of the body was not stored anywhere, and those of
     /// [`Dht::put_value`].
     pub async fn put_prepared(&self, key: Id, prepared: Prepared) -> Result<Stored, DhtError> {
-        let items = futures_util::stream::iter(&prepared.items);
+        // By value: a closure over borrowed items makes a future that cannot be spawned.
+        let items = futures_util::stream::iter(prepared.items);
         items
-            .map(|item| self.put_immutable(&item.encoded))
+            .map(|item| async move { self.put_immutable(&item.encoded).await })
             .buffer_unordered(AT_ONCE)
             .try_for_each(|stored| async move { all_stored(&stored) })
             .await?;

@@ -19,24 +19,24 @@ pub(crate) async fn claims(bound: &[SocketAddr]) -> RouterFacts {
     let Some(ground) = Ground::now(bound, Mark::default()).v4 else {
         return RouterFacts::default();
     };
-    let limited = async |protocol, question: &mut (dyn Future<Output = Option<Claim>> + Unpin)| {
-        let claim = tokio::time::timeout(LIMIT, question).await.ok().flatten()?;
-        Some(RouterAnswer { protocol, claim })
-    };
-    let (mut upnp, mut nat_pmp, mut pcp) = (
-        Box::pin(by_upnp(ground)),
-        Box::pin(by_nat_pmp(ground)),
-        Box::pin(by_pcp(ground)),
-    );
+    // Boxed, for each is large.
     let (upnp, nat_pmp, pcp) = tokio::join!(
-        limited("UPnP", &mut upnp),
-        limited("NAT-PMP", &mut nat_pmp),
-        limited("PCP", &mut pcp),
+        limited("UPnP", Box::pin(by_upnp(ground))),
+        limited("NAT-PMP", Box::pin(by_nat_pmp(ground))),
+        limited("PCP", Box::pin(by_pcp(ground))),
     );
     RouterFacts {
         asked: true,
         answers: [upnp, nat_pmp, pcp].into_iter().flatten().collect(),
     }
+}
+
+async fn limited(
+    protocol: &'static str,
+    question: impl Future<Output = Option<Claim>>,
+) -> Option<RouterAnswer> {
+    let claim = tokio::time::timeout(LIMIT, question).await.ok().flatten()?;
+    Some(RouterAnswer { protocol, claim })
 }
 
 async fn by_upnp(ground: GroundV4) -> Option<Claim> {

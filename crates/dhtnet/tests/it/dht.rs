@@ -95,7 +95,10 @@ async fn a_value_of_64_kib_comes_back_whole() {
     let owner = DeviceKey::from_seed(&[8; 32]);
     let made = Draft::new(key, ValueId(1), body.clone());
     let made = made.signed(wall(), &owner, 1).unwrap();
-    let stored = all[2].put_prepared(key, made).await.unwrap();
+    // As a task, which programs make of it.
+    let from = all[2].clone();
+    let storing = tokio::spawn(async move { from.put_prepared(key, made).await });
+    let stored = storing.await.unwrap().unwrap();
     assert_eq!((stored.acknowledged, stored.refused.len()), (8, 0));
     let mut values = all[7].values(key, Filter::default()).await.unwrap();
     let value = values.next().await.unwrap();
