@@ -347,8 +347,10 @@ fn packets_of_a_client_that_has_left_are_carried_no_more() {
     let key = key_file::load(client.home().join("identity.pem")).unwrap();
     let to: PeerAddress = office.address().parse().unwrap();
     let ended = client.host().run(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread();
-        let runtime = { runtime }.enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(async {
             let node = Node::builder(key).mdns(false).build().await.unwrap();
             let join = ChannelRequest::stream("dvpn.join").metadata(Join::default().encode());
